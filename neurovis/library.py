@@ -1,0 +1,134 @@
+"""The runs that the page can show, opened once and described as plain values for the browser."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ConfigError, DataError
+from pipeline.paths import PHANTOM_ASSETS
+from pipeline.runs import FULL, Run, RunInfo, discover
+
+STREAM_TITLES = {
+    "truth": ("Truth", "what was on the screen"),
+    "motion": ("Motion frames", "decoded by MAD"),
+    "anchor": ("Anchor frame", "first frame + C_anchor"),
+    "reconstruction": ("Reconstruction", "anchor + motion + C_holi"),
+}
+
+
+class Library:
+    """Find, open and describe runs.
+
+    Parameters
+    ----------
+    home : Path
+        The working folder; its ``runs/`` are listed after the shipped ones and win where a name is taken twice.
+    shipped : Path
+        Folder of the runs that come with the project.
+    """
+
+    def __init__(self, home: Path, shipped: Path = PHANTOM_ASSETS / "runs") -> None:
+        self.home, self.shipped = home, shipped
+        self._open: dict[str, tuple[int, Run]] = {}
+        self._strips: OrderedDict[tuple[str, ...], tuple[bytes, str]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def infos(self) -> list[RunInfo]:
+        """List the runs, each name once; damaged ones are kept, with their error."""
+        found = {info.name: info for info in discover(self.home, self.shipped)}
+
+        def rank(info: RunInfo) -> tuple[bool, bool, bool, str]:
+            """Shipped before the user's own, the phantom before others, damaged runs last."""
+            dataset = info.manifest.dataset if info.manifest else ""
+            return info.manifest is None, not info.shipped, not dataset.startswith("phantom"), info.name
+
+        return sorted(found.values(), key=rank)
+
+    def run(self, name: str) -> Run:
+        """Open the run ``name`` (kept open until its manifest changes)."""
+        with self._lock:
+            held = self._open.get(name)
+            if held is not None and _stamp(held[1].path) == held[0]:
+                return held[1]
+        for info in self.infos():
+            if info.name == name and info.error:
+                raise DataError(info.error)
+            if info.name == name:
+                run = Run.open(info.path, extra=self.home / "renders" / name)
+                with self._lock:
+                    self._open[name] = (_stamp(info.path), run)
+                return run
+        raise ConfigError(f"run {name!r} is neither shipped nor in {self.home / 'runs'}; choose one from the list")
+
+    def index(self, name: str) -> dict[str, Any]:
+        """Describe a run for the browser: everything but the pictures."""
+        run = self.run(name)
+        m = run.manifest
+        clips = [
+            {**record.model_dump(exclude={"clip_id"}), "id": clip_id, "variants": run.variants(clip_id)}
+            for clip_id, record in run.clips.items()
+        ]
+        first = m.clip_ids[0] if m.clip_ids else None
+        variants = run.variants(first) if first else []
+        base = FULL if FULL in variants or not variants else variants[0]
+        streams = [s for s in m.streams if first and run.has(first, s, base)]
+        return {
+            **m.model_dump(mode="json", exclude={"clip_ids", "streams", "variants"}),
+            "stamp": _stamp(run.path) // 1_000_000,
+            "streams": [self._stream(run, first, s, base) for s in streams if first],
+            "clips": clips,
+            "base": base,
+            "pattern": run.patterns is not None,
+            "command": _command(run),
+        }
+
+    def strip(self, name: str, clip_id: str, stream: str, variant: str) -> tuple[bytes, str]:
+        """Return one stream as a picture of frames stacked downwards, and its media type."""
+        run = self.run(name)
+        path = run.stream_path(clip_id, stream, variant)
+        if path is None:
+            raise DataError(f"{name}: {stream} of {clip_id} was not rendered as {variant!r}")
+        if path.is_file():
+            return path.read_bytes(), "image/webp"
+        key = (name, clip_id, stream, run.stored_variant(stream, variant), str(path.stat().st_mtime_ns))
+        with self._lock:
+            if key in self._strips:
+                self._strips.move_to_end(key)
+                return self._strips[key]
+        from PIL import Image
+
+        frames = run.frames(clip_id, stream, variant)
+        buffer = io.BytesIO()
+        Image.fromarray(frames.reshape(-1, *frames.shape[2:])).save(buffer, "PNG", compress_level=1)
+        with self._lock:
+            self._strips[key] = (buffer.getvalue(), "image/png")
+            while len(self._strips) > 400:
+                self._strips.popitem(last=False)
+        return buffer.getvalue(), "image/png"
+
+    def _stream(self, run: Run, clip_id: str, stream: str, variant: str) -> dict[str, Any]:
+        """Describe one stream; the number of frames comes from the manifest, else from the first clip."""
+        n = run.manifest.n_frames.get(stream) or len(run.frames(clip_id, stream, variant))
+        title, about = STREAM_TITLES.get(stream, (stream.replace("_", " ").capitalize(), ""))
+        return {"key": stream, "title": title, "about": about, "n": n}
+
+
+def _stamp(path: Path) -> int:
+    """Return when the run was last written, 0 where it is gone."""
+    file = path / "manifest.json"
+    return file.stat().st_mtime_ns if file.is_file() else 0
+
+
+def _command(run: Run) -> str | None:
+    """Return the command line that makes such a run, where the pipeline has one for it."""
+    m = run.manifest
+    positions = m.config.get("clips")
+    if m.method != "semvideo" or not positions:
+        return None
+    clips = positions if isinstance(positions, str) else ",".join(str(p) for p in positions[:12])
+    chosen = f"--dataset {m.dataset} --subject {m.subject} --clips {clips} --seed {m.seed}"
+    return f"python -m pipeline reconstruct {chosen} --out {m.name}"

@@ -1,0 +1,131 @@
+"""Rendering a combination that is not on disk yet, in the background, one at a time."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from neurovis.library import Library
+from pipeline.errors import ConfigError, NeuroVisError
+from pipeline.runs import Run, variant_name
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Job:
+    """One rendering and how far it is."""
+
+    run: str
+    clip_id: str
+    variant: str
+    state: str = "queued"  # queued, running, done, stopped, failed
+    done: int = 0
+    total: int = 0
+    message: str = "waiting for the renderer"
+    started: float = field(default_factory=time.time)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the page shows."""
+        names = ("run", "clip_id", "variant", "state", "done", "total", "message")
+        return {name: getattr(self, name) for name in names} | {"seconds": round(time.time() - self.started, 1)}
+
+
+class Renders:
+    """Render on request, one job at a time, so that two tabs do not fight for the processor.
+
+    Parameters
+    ----------
+    library : Library
+    """
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+        self.jobs: dict[str, Job] = {}
+        self._turn = threading.Lock()
+        self._table = threading.Lock()
+
+    def disabled(self, run: Run) -> str | None:
+        """Say why this run cannot be rendered here, or None where it can."""
+        if importlib.util.find_spec("pipeline.reconstruct") is None:
+            return "This installation has no renderer."
+        if run.manifest.cues is None or not (run.path / run.manifest.cues).is_file():
+            return "The run keeps no decoded cues, so other combinations cannot be rendered from it."
+        missing = _missing_weights(run)
+        return f"The renderer's weights are missing: {missing}." if missing else None
+
+    def start(self, name: str, clip_id: str, without: list[str], seed: int | None) -> str:
+        """Queue a rendering and return its id; one that is already under way is joined."""
+        run = self.library.run(name)
+        reason = self.disabled(run)
+        if reason:
+            raise ConfigError(reason)
+        if clip_id not in run.manifest.clip_ids:
+            raise ConfigError(f"{name}: clip {clip_id!r} is not one of its {len(run.manifest.clip_ids)} clips")
+        own = seed is None or seed == run.manifest.seed
+        variant = variant_name(without, None if own else seed)
+        key = f"{name}/{clip_id}/{variant}"
+        with self._table:
+            held = self.jobs.get(key)
+            if held is None or held.state not in ("queued", "running"):
+                self.jobs = {k: j for k, j in self.jobs.items() if j.state in ("queued", "running")}
+                self.jobs[key] = Job(name, clip_id, variant)
+                arguments = (self.jobs[key], run, frozenset(without), run.manifest.seed if seed is None else seed)
+                threading.Thread(target=self._work, args=arguments, daemon=True, name=f"render {key}").start()
+        return key
+
+    def status(self, key: str) -> dict[str, Any]:
+        """Return a job's progress."""
+        job = self.jobs.get(key)
+        if job is None:
+            return {"state": "failed", "message": "This rendering is not known any more; start it again."}
+        return job.to_dict()
+
+    def stop(self, key: str) -> None:
+        """Ask a job to stop at its next step."""
+        job = self.jobs.get(key)
+        if job:
+            job.stop.set()
+
+    def _work(self, job: Job, run: Run, without: frozenset[str], seed: int) -> None:
+        with self._turn:
+            if job.stop.is_set():
+                job.state, job.message = "stopped", "Stopped."
+                return
+            job.state, job.message = "running", "loading the renderer"
+            try:
+                streams = _render(run, job, without, seed)
+                if job.stop.is_set() or streams is None:
+                    job.state, job.message = "stopped", "Stopped; nothing was kept."
+                    return
+                run.store(job.clip_id, job.variant, streams)
+                job.state, job.message = "done", "Rendered."
+            except NeuroVisError as error:
+                job.state, job.message = "failed", str(error)
+            except Exception:
+                log.exception("rendering %s %s %s failed", job.run, job.clip_id, job.variant)
+                job.state, job.message = "failed", "Rendering failed unexpectedly; the server's log has the details."
+
+
+def _render(run: Run, job: Job, without: frozenset[str], seed: int) -> Any:
+    """Call the pipeline, which loads its models on first use."""
+    from pipeline.reconstruct import render_clip
+
+    def progress(done: int, total: int, message: str) -> None:
+        job.done, job.total, job.message = done, total, message
+
+    return render_clip(run, job.clip_id, without, seed, progress, job.stop.is_set)
+
+
+def _missing_weights(run: Run) -> str | None:
+    """Ask the pipeline, without loading anything heavy, what a live rendering would lack."""
+    from pipeline import reconstruct
+
+    check: Callable[[Run], str | None] | None = getattr(reconstruct, "missing_weights", None)
+    return check(run) if check else None

@@ -1,0 +1,107 @@
+"""What the page reads: runs, pictures, patterns, exports. Reading only, so all are GET and may be cached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+
+from neurovis.exports import MEDIA, export
+from neurovis.flatmap import FLATMAP
+from neurovis.library import Library
+from neurovis.machine import describe_machine
+from neurovis.renders import Renders
+from pipeline.errors import NeuroVisError
+from pipeline.runs import FULL, parse_variant
+
+STATIC = Path(__file__).parent / "static"
+_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+_KEEP = {"cache-control": "private, max-age=86400"}
+
+
+def add_routes(app: FastAPI, library: Library, renders: Renders, scratch: Path) -> None:
+    """Put the routes under ``/neurovis/`` and turn every NeuroVisError into one sentence with status 404."""
+    app.add_exception_handler(NeuroVisError, _sentence)
+    app.include_router(_router(library, renders, scratch), prefix="/neurovis")
+
+
+def _router(library: Library, renders: Renders, scratch: Path) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/health")
+    def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @router.get("/static/{name}")
+    def static(name: str) -> Response:
+        path = STATIC / name
+        if path.parent != STATIC or path.suffix not in _TYPES or not path.is_file():
+            return Response("not found", 404)
+        return FileResponse(path, media_type=_TYPES[path.suffix], headers={"cache-control": "no-cache"})
+
+    @router.get("/machine")
+    def machine() -> dict[str, str]:
+        return describe_machine()
+
+    @router.get("/flatmap")
+    def flatmap() -> Response:
+        return FileResponse(FLATMAP, media_type="application/octet-stream", headers=_KEEP)
+
+    @router.get("/runs")
+    def runs() -> list[dict[str, object]]:
+        keys = ("title", "dataset", "subject", "method", "simulated", "labels")
+        return [
+            {"name": i.name, "shipped": i.shipped, "error": i.error}
+            | ({k: getattr(i.manifest, k) for k in keys} | {"n_clips": len(i.manifest.clip_ids)} if i.manifest else {})
+            for i in library.infos()
+        ]
+
+    @router.get("/runs/{name}")
+    def index(name: str) -> JSONResponse:
+        return JSONResponse(library.index(name) | {"cannot_render": renders.disabled(library.run(name))})
+
+    @router.get("/runs/{name}/clips/{clip_id}/variants")
+    def variants(name: str, clip_id: str) -> list[str]:
+        return library.run(name).variants(clip_id)
+
+    @router.get("/runs/{name}/clips/{clip_id}/{variant}/{stream}")
+    def strip(name: str, clip_id: str, variant: str, stream: str) -> Response:
+        body, media = library.strip(name, clip_id, stream, variant)
+        return Response(body, media_type=media, headers=_KEEP)
+
+    @router.get("/runs/{name}/voxels")
+    def voxels(name: str) -> Response:
+        patterns = library.run(name).patterns
+        return _array(np.empty(0, "<i4") if patterns is None else patterns[0].astype("<i4"))
+
+    @router.get("/runs/{name}/clips/{clip_id}/pattern")
+    def pattern(name: str, clip_id: str) -> Response:
+        run = library.run(name)
+        if run.patterns is None or clip_id not in run.manifest.clip_ids:
+            return Response("no pattern", 404)
+        return _array(run.patterns[1][run.manifest.clip_ids.index(clip_id)].astype("<f4"))
+
+    @router.get("/runs/{name}/clips/{clip_id}/export.{kind}")
+    def exported(name: str, clip_id: str, kind: str, column: Annotated[list[str] | None, Query()] = None) -> Response:
+        run = library.run(name)
+        columns = [tuple(c.split(":", 1)) for c in column or [f"{s}:{FULL}" for s in run.manifest.streams]]
+        pairs = [(c[0], c[1]) for c in columns if len(c) == 2]
+        for _, variant in pairs:
+            parse_variant(variant)
+        body = export(run, clip_id, kind, pairs, scratch)
+        mark = "_simulated" if run.manifest.simulated else ""
+        file = f"{name}_{clip_id}{mark}.{kind}"
+        return Response(body, media_type=MEDIA[kind], headers={"content-disposition": f'attachment; filename="{file}"'})
+
+    return router
+
+
+def _array(values: np.ndarray) -> Response:
+    return Response(values.tobytes(), media_type="application/octet-stream", headers=_KEEP)
+
+
+async def _sentence(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": str(error)}, 404)

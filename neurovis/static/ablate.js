@@ -1,0 +1,275 @@
+// Ablate: four switches; truth, full model and the chosen combination in step; what each part is worth over all clips.
+
+import { button, getJSON, h, number, panel, replace, signed } from "./dom.js";
+import { higherIsBetter, scoreLabel, scoreNames } from "./browser.js";
+import { change, csv, download, downloadSVG, shuffleplot } from "./charts.js";
+import { clock } from "./clock.js";
+import { listenToKeys, loadStrip, Player, screen, swap, transport } from "./player.js";
+import { PARTS, PART_TITLES, current, emit, hopeless, marks, on, start, state, step, stripURL, variantName, variantTitle } from "./state.js";
+import { empty } from "./empty.js";
+
+const ABOUT = {
+  anchor: "what the first frame shows: the anchor frame gets an empty prompt without it",
+  motion: "what moves: MAD's attention gets the null embedding without it",
+  holi: "the whole story: the video model gets an empty prompt without it",
+  mad: "motion latents: without them anchor frame and video start from noise",
+};
+
+export function mount(root, server) {
+  const switches = h("div", { class: "nv-switches", role: "group", "aria-label": "Parts" },
+    PARTS.map((part) => h("button", { type: "button", role: "switch", "data-part": part, onclick: () => flip(part) },
+      h("span", { class: "nv-knob" }), h("b", {}, PART_TITLES[part]), h("small", {}, ABOUT[part]))));
+  const heading = h("div", { class: "nv-heading" });
+  const deck = h("div", { class: "nv-deck nv-compare" });
+  const live = h("div", { class: "nv-live" });
+  const changes = h("div");
+  const sheet = h("div", { class: "nv-sheet" });
+  const table = h("div", { class: "nv-tablebox" });
+  const shuffle = h("div");
+  const seedBox = h("input", { type: "number", min: 0, max: 999999, step: 1, "aria-label": "Seed", onchange: () => setSeed(seedBox.value) });
+  const seeds = h("label", { class: "nv-seed" }, "Seed", seedBox, button("New seed", "New seed", () => setSeed(Math.floor(Math.random() * 9999) + 1), { class: "nv-small" }));
+  const shufflePanel = panel("Shuffle test", "frame orders of 100 that look smoother than the true one", shuffle);
+  const tablePanel = panel("Over all clips of the run", "change against the full model", table);
+  const saver = h("div", { class: "nv-exports" }, h("span", {}, "Save this comparison"), ["mp4", "gif", "png"].map((kind) =>
+    h("a", { class: "nv-small", download: "", href: "#", "data-kind": kind, onclick: (event) => { event.currentTarget.href = exportURL(kind); } }, { mp4: "MP4 grid", gif: "GIF", png: "PNG strip" }[kind])));
+  const turner = h("div", { class: "nv-turner" }, button("Previous clip (left arrow)", "←", () => step(-1), { class: "nv-small" }), button("Next clip (right arrow)", "→", () => step(1), { class: "nv-small" }));
+  const view = h("div", { class: "nv-ablate" },
+    h("section", { class: "nv-panel nv-stage" }, h("div", { class: "nv-topline" }, heading, turner), switches, h("div", { class: "nv-seedline" }, seeds, live), deck, transport(), saver),
+    h("div", { class: "nv-columns" },
+      h("div", { class: "nv-stack" }, panel("Change in each score", "this clip, full model to this combination", changes), tablePanel),
+      h("div", { class: "nv-stack" }, panel("All combinations of this clip", "choose one", sheet), shufflePanel)));
+
+  let big = {};
+  let small = {};
+  let cells = [];
+  let turn = 0;
+  let job = null;
+  let everything = false;
+
+  const variant = () => variantName(state.without, state.seed);
+  const streamOf = (key) => state.run.streams.find((stream) => stream.key === key);
+
+  function flip(part) {
+    if (state.without.has(part)) state.without.delete(part);
+    else state.without.add(part);
+    emit("without");
+  }
+  function setSeed(value) {
+    const seed = Math.max(0, Math.round(Number(value) || 0));
+    state.seed = seed === state.run.seed ? null : seed;
+    emit("without");
+  }
+  function choose(name) {
+    const [parts, seed] = name.split("@");
+    state.without = new Set(parts === "full" ? [] : parts.split("+"));
+    state.seed = seed === undefined ? null : Number(seed);
+    emit("without");
+  }
+
+  function openRun() {
+    if (!state.run.streams.length) return empty(root);
+    replace(root, view);
+    for (const player of [...Object.values(big), ...Object.values(small)]) player.stop();
+    big = { full: screen("Full model", null, "reconstruction"), now: screen("This combination", null, "combination") };
+    if (streamOf("truth")) big = { truth: screen("Truth", null, "truth"), ...big };
+    small = {};
+    for (const side of ["full", "now"]) {
+      const row = h("div", { class: "nv-minors" });
+      for (const key of ["motion", "anchor"]) {
+        if (!streamOf(key)) continue;
+        const player = screen(streamOf(key).title, null, key);
+        small[`${side}-${key}`] = Object.assign(player, { side, key });
+        row.append(player.node);
+      }
+      big[side].node.append(row);
+    }
+    if (big.truth) big.truth.node.append(h("p", { class: "nv-note" }, "The same scale, the same clock: all pictures on this page show the same moment."));
+    replace(deck, Object.values(big).map((player) => player.node));
+    clock.frames = Math.max(1, ...state.run.streams.map((stream) => stream.n));
+    clock.duration = state.run.duration;
+    drawTable();
+    drawShuffle();
+    if (state.clip) showClip();
+    return undefined;
+  }
+
+  function showClip() {
+    const clip = current();
+    if (!clip) return;
+    replace(heading, h("div", {}, h("span", { class: "nv-mono nv-id" }, clip.id), marks().map((mark) => h("span", { class: "nv-badge nv-warn" }, mark))), h("h2", {}, clip.captions.basic || clip.captions.anchor || String(clip.labels.trial_type || clip.id)));
+    drawSheet(clip);
+    show();
+    for (const name of clip.variants) for (const stream of state.run.streams) if (stream.key === "reconstruction") loadStrip(stripURL(clip.id, name, stream.key)).catch(() => {});
+  }
+
+  function show() {
+    const clip = current();
+    if (!clip || !big.now) return;
+    const mine = ++turn;
+    const name = variant();
+    const there = clip.variants.includes(name);
+    for (const node of switches.children) node.setAttribute("aria-checked", !state.without.has(node.dataset.part));
+    const idle = state.without.has("mad");
+    switches.querySelector("[data-part=motion]").toggleAttribute("data-idle", idle);
+    switches.querySelector("[data-part=motion] small").textContent = idle ? "nothing to steer while MAD is off" : ABOUT.motion;
+    seedBox.value = state.seed ?? state.run.seed;
+    big.now.title.textContent = variantTitle(name);
+    const all = [];
+    const put = (player, variantOf, key) => all.push({ player, n: streamOf(key).n, url: key && variantOf ? stripURL(clip.id, variantOf, key) : null });
+    if (big.truth) put(big.truth, "full", "truth");
+    const whole = clip.variants.includes("full");
+    put(big.full, whole ? "full" : null, "reconstruction");
+    if (whole) big.full.uncover();
+    else big.full.coverWith("The full model was not rendered in this run");
+    put(big.now, there ? name : null, "reconstruction");
+    for (const player of Object.values(small)) {
+      const gone = player.side === "now" && (!there || (player.key === "motion" && name.split("@")[0].split("+").includes("mad")));
+      put(player, gone ? null : player.side === "full" ? (whole ? "full" : null) : name, player.key);
+      if (gone) player.coverWith(there ? "no MAD" : "–");
+      else player.uncover();
+    }
+    swap(() => mine === turn, all, `${clip.id}/${name}`);
+    if (there) big.now.uncover();
+    else big.now.coverWith("Not rendered yet");
+    drawLive(name, there);
+    drawChanges(clip, name);
+    for (const cell of cells) cell.node.setAttribute("aria-pressed", cell.name === name);
+  }
+
+  function drawLive(name, there) {
+    if (job && job.state !== "done") {
+      const share = job.total ? job.done / job.total : null;
+      replace(live, h("progress", share === null ? {} : { max: 1, value: share }), h("span", { class: "nv-mono" }, `${job.message} ${job.total ? `${job.done}/${job.total}` : ""} ${Math.round(job.seconds || 0)} s`), button("Stop rendering", "Stop", stop, { class: "nv-small" }));
+      return;
+    }
+    if (there) {
+      replace(live, h("span", { class: "nv-note" }, `${variantTitle(name)}: at hand, so switching is instant.`));
+      return;
+    }
+    const reason = state.run.cannot_render;
+    replace(live, button("Render this combination", "Render this combination", render, { class: "nv-primary", disabled: Boolean(reason) || !server }), h("span", { class: reason ? "nv-note nv-broken" : "nv-note" }, reason || job?.trouble || "It is not on disk yet. Rendering takes a few seconds on a processor; the first one also loads the models."));
+  }
+
+  async function render() {
+    const wanted = { run: state.run.name, clip: state.clip, without: [...state.without], seed: state.seed };
+    job = { state: "queued", message: "asking the server" };
+    drawLive(variant(), false);
+    try {
+      let found = await server.render(wanted);
+      const key = found.key;
+      while (key && ["queued", "running"].includes(found.state)) {
+        job = { ...found, key };
+        drawLive(variant(), current()?.variants.includes(variant()));
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        found = await server.progress(key);
+      }
+      job = found.state === "failed" ? null : { ...found, state: "done" };
+      if (found.state === "done") {
+        const clip = state.run.byId.get(wanted.clip);
+        clip.variants = await getJSON(`/neurovis/runs/${encodeURIComponent(wanted.run)}/clips/${encodeURIComponent(wanted.clip)}/variants`);
+        if (state.clip === wanted.clip) showClip();
+      } else {
+        show();
+        live.append(h("span", { class: "nv-note nv-broken", role: "alert" }, found.message));
+      }
+    } catch (error) {
+      job = null;
+      show();
+      live.append(h("span", { class: "nv-note nv-broken", role: "alert" }, `The server did not answer: ${error.message}`));
+    }
+  }
+  function stop() {
+    if (job?.key) server.stop(job.key);
+  }
+
+  function drawChanges(clip, name) {
+    const own = clip.scores[name];
+    const names = scoreNames(state.run).filter((key) => typeof clip.scores.full?.[key] === "number");
+    if (name === "full") return void replace(changes, h("p", { class: "nv-note" }, "Everything is switched on. Switch a part off to see what it contributed."));
+    if (!own) return void replace(changes, h("p", { class: "nv-note" }, `No scores are on file for this clip ${variantTitle(name).toLowerCase()}.`));
+    replace(changes, h("div", { class: "nv-changes" }, names.map((key) => {
+      const [from, to] = [clip.scores.full[key], own[key]];
+      if (typeof to !== "number") return null;
+      const spread = Math.max(...state.run.clips.map((one) => Math.abs((one.scores[name]?.[key] ?? from) - (one.scores.full?.[key] ?? from)) || 0), 1e-9);
+      return h("div", { class: "nv-delta" }, h("span", {}, scoreLabel(state.run, key), h("small", {}, higherIsBetter(state.run, key) ? "higher is better" : "lower is better")), h("b", { class: "nv-mono" }, `${number(from)} → ${number(to)}`), change(from, to, spread, higherIsBetter(state.run, key)), h("b", { class: "nv-mono" }, signed(to - from)));
+    })));
+    return undefined;
+  }
+
+  function drawSheet(clip) {
+    for (const cell of cells) cell.player.stop();
+    const stream = streamOf("reconstruction");
+    cells = stream ? clip.variants.map((name) => {
+      const player = new Player(variantTitle(name));
+      loadStrip(stripURL(clip.id, name, "reconstruction")).then((image) => player.show(image, stream.n, name)).catch(() => {});
+      const chips = name === "full" ? [h("i", { class: "nv-chip" }, "full")] : name.split("@")[0].split("+").filter((p) => PARTS.includes(p)).map((part) => h("i", { class: "nv-chip", "data-part": part }, `− ${PART_TITLES[part].replace("C_", "")}`));
+      const seed = name.split("@")[1];
+      const node = h("button", { type: "button", title: variantTitle(name), onclick: () => choose(name) }, player.canvas, h("span", {}, chips, seed ? h("i", { class: "nv-chip" }, `seed ${seed}`) : null));
+      return { name, player, node };
+    }) : [];
+    replace(sheet, cells.map((cell) => cell.node));
+  }
+
+  // The paper's order: full, then each part alone, then the rest.
+  function order() {
+    const names = Object.keys(state.run.scores);
+    const single = ["full", ...PARTS].filter((name) => names.includes(name));
+    return [...single, ...names.filter((name) => !single.includes(name)).sort((a, b) => a.split("+").length - b.split("+").length)];
+  }
+
+  function drawTable() {
+    const { scores } = state.run;
+    const names = order();
+    const rows = everything ? names : names.slice(0, 5);
+    const columns = [...new Set(rows.flatMap((name) => Object.keys(scores[name])))];
+    if (!columns.length) return void replace(table, h("p", { class: "nv-note" }, "This run has no summary scores yet."));
+    const chance = (key) => rows.map((name) => scores[name][key]?.chance).find((v) => typeof v === "number");
+    const counts = (key) => rows.map((name) => scores[name][key]?.n).find((v) => v !== undefined);
+    const facts = (key) => { const one = scores[rows.find((name) => scores[name][key])][key]; return [one.judge && `judge ${one.judge}`, one.convention, one.frames].filter(Boolean).join(" · "); };
+    const cell = (name, key) => {
+      const one = scores[name][key];
+      if (!one) return h("td", {}, "–");
+      const base = scores.full?.[key]?.value;
+      const delta = name === "full" || base === undefined ? null : one.value - base;
+      const verdict = !delta ? "same" : delta > 0 === higherIsBetter(state.run, key) ? "good" : "bad";
+      return h("td", { title: one.interval ? `95 % interval ${number(one.interval[0])} to ${number(one.interval[1])}` : null }, number(one.value), delta === null ? null : h("small", { "data-change": verdict }, signed(delta)));
+    };
+    replace(table, h("div", { class: "nv-scroll" }, h("table", {},
+      h("thead", {}, h("tr", {}, h("th", {}, "Model"), columns.map((key) => h("th", { title: facts(key) }, scoreLabel(state.run, key), h("small", {}, higherIsBetter(state.run, key) ? "↑" : "↓"))))),
+      h("tbody", {}, rows.map((name) => h("tr", { "data-variant": name }, h("th", {}, variantTitle(name)), columns.map((key) => cell(name, key)))),
+        h("tr", { class: "nv-chancerow" }, h("th", {}, "Chance"), columns.map((key) => h("td", {}, typeof chance(key) === "number" ? number(chance(key)) : "not measured"))),
+        h("tr", { class: "nv-chancerow" }, h("th", {}, "Clips"), columns.map((key) => h("td", {}, counts(key) ?? "–")))))),
+      h("div", { class: "nv-exports" }, names.length > 5 ? button("More or fewer rows", everything ? "Single parts only" : `All ${names.length} combinations`, () => { everything = !everything; drawTable(); }, { class: "nv-small" }) : null, button("Save the table as CSV", "CSV", () => download(`${state.run.name}_ablations${state.run.simulated ? "_simulated" : ""}.csv`,
+        csv([["model", ...columns], ...rows.map((name) => [name, ...columns.map((key) => scores[name][key]?.value ?? "")]), ["chance", ...columns.map((key) => chance(key) ?? "")], ["n", ...columns.map((key) => counts(key) ?? "")]])), { class: "nv-small" })));
+    return undefined;
+  }
+
+  function drawShuffle() {
+    const { scores, clips } = state.run;
+    const key = [...new Set(Object.values(scores).flatMap(Object.keys))].find((name) => /shuffle/i.test(name));
+    if (!key) return void replace(shuffle, h("p", { class: "nv-note" }, "The shuffle test was not run for this run."));
+    const rows = order().filter((name) => scores[name][key]).slice(0, 5).map((name) => ({
+      title: variantTitle(name), key: name, value: scores[name][key].value,
+      clips: clips.map((clip) => clip.scores[name]?.[key]).filter((v) => typeof v === "number"),
+    }));
+    const plot = shuffleplot(rows, scores.full?.[key]?.chance ?? 0.5);
+    replace(shuffle, plot, h("p", { class: "nv-note" }, "Near 0: the frames are in an order that means something. Near 50 %: any order would do. A bar is the mean, a dot a clip."),
+      h("div", { class: "nv-exports" }, button("Save the plot as SVG", "SVG", () => downloadSVG(`${state.run.name}_shuffle_test${state.run.simulated ? "_simulated" : ""}.svg`, plot), { class: "nv-small" })));
+    return undefined;
+  }
+
+  function exportURL(kind) {
+    const columns = [["truth", "full"], ["reconstruction", "full"], ["reconstruction", variant()]].map(([stream, name]) => `column=${encodeURIComponent(`${stream}:${name}`)}`);
+    return `/neurovis/runs/${encodeURIComponent(state.run.name)}/clips/${encodeURIComponent(state.clip)}/export.${kind}?${columns.join("&")}`;
+  }
+
+  on("run", openRun);
+  on("clip", showClip);
+  on("without", show);
+  on("error", () => empty(root));
+  on("runs", () => { if (hopeless()) empty(root); });
+  listenToKeys();
+  if (state.run) openRun();
+  else if (hopeless()) empty(root);
+  else start();
+}

@@ -1,0 +1,81 @@
+// Small charts, each a function from data to one SVG or table. Colours are Okabe and Ito's, safe for colour-blind readers.
+
+import { h, number, s, signed } from "./dom.js";
+
+// Where one clip stands among all of a run: a rug of clips, the mean, the chance level, the clip itself.
+export function rug(values, value, mean, chance, higher) {
+  const known = [...values, value, mean, chance].filter((v) => typeof v === "number");
+  let [low, high] = [Math.min(...known), Math.max(...known)];
+  const span = high - low || 1;
+  low -= span * 0.04;
+  high += span * 0.04;
+  const x = (v) => ((v - low) / (high - low)) * 100;
+  const thin = values.length > 300 ? values.filter((_, i) => i % Math.ceil(values.length / 300) === 0) : values;
+  return s("svg", { class: "nv-rug", viewBox: "0 0 100 18", preserveAspectRatio: "none", role: "img", "aria-label": `${values.length} clips; this one ${number(value)}` },
+    s("line", { x1: 0, x2: 100, y1: 14, y2: 14, class: "axis" }),
+    thin.map((v) => s("line", { x1: x(v), x2: x(v), y1: 7, y2: 14, class: "one" })),
+    typeof chance === "number" ? s("line", { x1: x(chance), x2: x(chance), y1: 2, y2: 18, class: "chance" }) : null,
+    typeof mean === "number" ? s("line", { x1: x(mean), x2: x(mean), y1: 4, y2: 17, class: "mean" }) : null,
+    typeof value === "number" ? s("rect", { x: x(value) - 0.7, width: 1.4, y: 1, height: 16, class: "this" }) : null,
+    s("title", {}, `left to right: ${higher ? "worse to better" : "better to worse"}`));
+}
+
+export function percentile(values, value, higher) {
+  if (typeof value !== "number" || values.length < 5) return null;
+  const below = values.filter((v) => v < value).length + values.filter((v) => v === value).length / 2;
+  return Math.round((higher ? below : values.length - below) / values.length * 100);
+}
+
+// From the full model's value to the combination's: one bar around nought.
+export function change(from, to, limit, higher) {
+  const delta = to - from;
+  const width = Math.min(50, (Math.abs(delta) / (limit || 1)) * 50);
+  const good = delta === 0 ? "same" : (delta > 0) === higher ? "good" : "bad";
+  return s("svg", { class: "nv-change", viewBox: "0 0 100 12", preserveAspectRatio: "none", "data-change": good, role: "img", "aria-label": signed(delta) },
+    s("rect", { x: delta < 0 ? 50 - width : 50, y: 2, width: Math.max(width, 0.6), height: 8 }),
+    s("line", { x1: 50, x2: 50, y1: 0, y2: 12, class: "axis" }));
+}
+
+// Share of shuffled frame orders that look smoother than the true one: a dot a clip, a bar for the mean.
+export function shuffleplot(rows, chance) {
+  const height = 34;
+  const left = 136;
+  const width = 560;
+  const x = (v) => left + v * (width - left - 60);
+  const total = rows.length * height + 34;
+  return s("svg", { class: "nv-shuffle", viewBox: `0 0 ${width} ${total}`, role: "img", "aria-label": "Shuffle test per combination" },
+    [0, 0.25, 0.5, 0.75, 1].map((v) => [
+      s("line", { x1: x(v), x2: x(v), y1: 4, y2: total - 24, class: "grid" }),
+      s("text", { x: x(v), y: total - 8, "text-anchor": "middle" }, `${v * 100} %`)]),
+    typeof chance === "number" ? s("line", { x1: x(chance), x2: x(chance), y1: 4, y2: total - 24, class: "chance" }) : null,
+    rows.map(({ title, key, value, clips }, i) => {
+      const y = 4 + i * height;
+      return [
+        s("text", { x: left - 12, y: y + height / 2 + 4, "text-anchor": "end", class: "name" }, title),
+        s("rect", { x: x(0), y: y + 8, width: Math.max(1, x(value) - x(0)), height: height - 16, class: "bar", "data-part": key }),
+        clips.slice(0, 400).map((v, j) => s("circle", { cx: x(v), cy: y + height / 2 + (((j * 0.618) % 1) - 0.5) * (height - 14), r: 1.8, class: "dot" })),
+        s("text", { x: x(Math.max(value, ...clips, 0)) + 10, y: y + height / 2 + 4, class: "value" }, `${(value * 100).toFixed(0)} %`)];
+    }));
+}
+
+export function csv(rows) {
+  return rows.map((row) => row.map((cell) => (/[",\n]/.test(String(cell)) ? `"${String(cell).replaceAll('"', '""')}"` : String(cell))).join(",")).join("\n");
+}
+
+export function download(name, text, type = "text/csv") {
+  const url = URL.createObjectURL(new Blob([text], { type }));
+  h("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
+}
+
+// An SVG of the page as a file of its own, with the colours it has now.
+export function downloadSVG(name, svg) {
+  const copy = svg.cloneNode(true);
+  const live = [svg, ...svg.querySelectorAll("*")];
+  [copy, ...copy.querySelectorAll("*")].forEach((node, i) => {
+    const style = getComputedStyle(live[i]);
+    for (const key of ["fill", "stroke", "stroke-width", "stroke-dasharray", "font-family", "font-size", "opacity"]) node.style.setProperty(key, style.getPropertyValue(key));
+  });
+  copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
+  download(name, new XMLSerializer().serializeToString(copy), "image/svg+xml");
+}

@@ -1,0 +1,143 @@
+// Explore: the clip browser, the players in step, and under them what was shown beside what was decoded.
+
+import { button, h, icon, number, panel, replace } from "./dom.js";
+import { browser, higherIsBetter, neighbours, scoreLabel, scoreNames } from "./browser.js";
+import { brain } from "./brain.js";
+import { clock } from "./clock.js";
+import { percentile, rug } from "./charts.js";
+import { listenToKeys, loadStrip, screen, swap, transport } from "./player.js";
+import { current, hopeless, marks, on, start, state, stripURL } from "./state.js";
+import { empty } from "./empty.js";
+
+const LEVELS = [["anchor", "C_anchor", "appearance and layout"], ["motion", "C_motion", "what moves, and how"], ["holi", "C_holi", "both in one story"]];
+
+export function mount(root) {
+  const heading = h("div", { class: "nv-heading" });
+  const deck = h("div", { class: "nv-deck" });
+  const captions = h("div");
+  const scores = h("div");
+  const config = h("div");
+  const cortex = brain();
+  const view = h("div", { class: "nv-explore" }, browser(),
+    h("div", { class: "nv-main" },
+      h("section", { class: "nv-panel nv-stage" }, heading, deck, transport(), exportsBar()),
+      h("div", { class: "nv-columns" },
+        h("div", { class: "nv-stack" }, panel("Captions", "as shown, and nearest to what was decoded", captions), panel("Run", "config, seed and command", config)),
+        h("div", { class: "nv-stack" }, panel("fMRI pattern", "what the decoder saw of this clip", cortex.node), panel("Scores of this clip", "against all clips of the run", scores)))));
+
+  let players = [];
+  let turn = 0;
+
+  function openRun() {
+    replace(root, view);
+    const run = state.run;
+    players.forEach((player) => player.stop());
+    players = run.streams.map((stream) => Object.assign(screen(stream.title, stream.about, stream.key), { stream }));
+    replace(deck, players.map((player) => player.node));
+    deck.dataset.count = players.length;
+    if (!run.streams.some((stream) => stream.key === "truth")) {
+      deck.prepend(h("figure", { class: "nv-screen nv-none" }, h("figcaption", {}, h("b", {}, "Truth")), h("div", { class: "nv-glass" }, h("div", { class: "nv-cover" }, "The data set comes without its pictures.")), h("p", {}, "only the category is known")));
+      deck.dataset.count = players.length + 1;
+    }
+    clock.frames = Math.max(1, ...run.streams.map((stream) => stream.n));
+    clock.duration = run.duration;
+    clock.redraw();
+    drawConfig();
+    if (state.clip) showClip();
+  }
+
+  async function showClip() {
+    const mine = ++turn;
+    const clip = current();
+    if (!clip) return;
+    drawHeading(clip);
+    drawCaptions(clip);
+    drawScores(clip);
+    swap(() => mine === turn, players.map((player) => ({ player, n: player.stream.n, url: stripURL(clip.id, state.run.base, player.stream.key) })), clip.id).then(() => {
+      for (const id of neighbours()) for (const stream of state.run.streams) loadStrip(stripURL(id, state.run.base, stream.key)).catch(() => {});
+    });
+    cortex.show().catch(() => {});
+  }
+
+  function drawHeading(clip) {
+    const facts = Object.entries(clip.labels).filter(([key, value]) => key !== "cut" && value !== "" && typeof value !== "boolean").slice(0, 4);
+    replace(heading, h("div", {}, h("span", { class: "nv-mono nv-id" }, clip.id), clip.labels.cut ? h("span", { class: "nv-badge nv-warn", title: "First clip of a shot: the response still holds the shot before" }, "at a cut") : null, marks().map((mark) => h("span", { class: "nv-badge nv-warn" }, mark))),
+      h("h2", {}, clip.captions.basic || clip.captions.anchor || String(clip.labels.trial_type || clip.id)),
+      h("p", { class: "nv-labels" }, facts.map(([key, value]) => h("span", {}, `${key.replaceAll("_", " ")} `, h("b", {}, String(value))))));
+  }
+
+  function drawCaptions(clip) {
+    const levels = LEVELS.filter(([key]) => clip.captions[key] || clip.nearest[key]?.length);
+    replace(captions, levels.length ? levels.map(([key, title, about]) => h("article", { class: "nv-level", "data-part": key },
+      h("h3", {}, title, h("span", {}, about)),
+      h("p", { class: "nv-shown" }, h("small", {}, "shown"), clip.captions[key] || "not known"),
+      clip.nearest[key]?.length ? h("ol", {}, clip.nearest[key].slice(0, 3).map((near, i) => h("li", {}, h("small", {}, i ? "" : "decoded"), h("span", { title: near.text }, near.text), h("meter", { min: 0, max: 1, value: Math.max(0, near.similarity), title: "similarity to the decoded embedding" }), h("b", { class: "nv-mono" }, number(near.similarity, 2))))) : null))
+      : h("p", { class: "nv-note" }, "This run keeps no captions."));
+  }
+
+  function drawScores(clip) {
+    const run = state.run;
+    const names = scoreNames(run);
+    if (!names.length) {
+      replace(scores, h("p", { class: "nv-note" }, "This run has no scores per clip."));
+      return;
+    }
+    replace(scores, h("div", { class: "nv-scores" }, h("div", { class: "nv-legend" }, h("span", {}, h("i", { class: "this" }), "this clip"), h("span", {}, h("i", { class: "mean" }), "mean"), h("span", {}, h("i", { class: "chance" }), "chance")),
+      names.map((name) => {
+        const all = run.clips.map((one) => one.scores.full?.[name]).filter((v) => typeof v === "number");
+        const summary = run.scores.full?.[name];
+        const mean = summary?.value ?? all.reduce((a, b) => a + b, 0) / all.length;
+        const higher = higherIsBetter(run, name);
+        const value = clip.scores.full?.[name];
+        const place = percentile(all, value, higher);
+        const about = [summary?.judge ? `judge ${summary.judge}` : "", summary?.convention || "", summary?.frames || "", `${summary?.n ?? all.length} clips`].filter(Boolean).join(" · ");
+        return h("div", { class: "nv-score", title: about },
+          h("span", { class: "nv-name" }, scoreLabel(run, name), h("small", {}, higher ? "higher is better" : "lower is better")),
+          h("b", { class: "nv-mono" }, number(value)),
+          rug(all, value, mean, summary?.chance, higher),
+          h("small", { class: "nv-mono" }, `mean ${number(mean)}`, typeof summary?.chance === "number" ? `  chance ${number(summary.chance)}` : "  chance not measured", place === null ? "" : `  percentile ${place}`));
+      })));
+  }
+
+  function drawConfig() {
+    const run = state.run;
+    const rows = [["method", run.method], ["data", `${run.dataset} ${run.subject}`], ["seed", run.seed], ...flatten(run.config).slice(0, 40)];
+    const command = run.command || null;
+    replace(config, command ? h("div", { class: "nv-command" }, h("code", {}, command), button("Copy the command", icon("copy"), (event) => copy(event, command))) : null,
+      h("dl", { class: "nv-config" }, rows.map(([key, value]) => [h("dt", {}, key), h("dd", { class: "nv-mono" }, String(value))])),
+      Object.keys(run.versions).length ? h("details", {}, h("summary", {}, "Versions"), h("dl", { class: "nv-config" }, Object.entries(run.versions).map(([key, value]) => [h("dt", {}, key), h("dd", { class: "nv-mono" }, value)]))) : null);
+  }
+
+  function exportsBar() {
+    const links = ["mp4", "gif", "png", "json"].map((kind) => h("a", { class: "nv-small", download: "", "data-kind": kind, href: "#", onclick: (event) => {
+      event.currentTarget.href = `/neurovis/runs/${encodeURIComponent(state.run.name)}/clips/${encodeURIComponent(state.clip)}/export.${kind}`;
+    } }, { mp4: "MP4 grid", gif: "GIF", png: "PNG strip", json: "JSON" }[kind]));
+    return h("div", { class: "nv-exports" }, h("span", {}, "Save this clip"), links);
+  }
+
+  function fail() {
+    empty(root);
+  }
+  on("run", openRun);
+  on("clip", showClip);
+  on("error", fail);
+  on("runs", () => { if (hopeless()) fail(); });
+  listenToKeys();
+  if (state.run) openRun();
+  else if (hopeless()) fail();
+  else start();
+}
+
+function flatten(config, prefix = "") {
+  return Object.entries(config).flatMap(([key, value]) => {
+    const name = prefix ? `${prefix}.${key}` : key;
+    return value !== null && typeof value === "object" && !Array.isArray(value) ? flatten(value, name) : [[name, Array.isArray(value) ? value.join(", ") : value]];
+  });
+}
+
+async function copy(event, text) {
+  const target = event.currentTarget;
+  await navigator.clipboard?.writeText(text).catch(() => {});
+  target.dataset.done = "yes";
+  setTimeout(() => delete target.dataset.done, 1200);
+}

@@ -1,0 +1,1 @@
+"""One module per tab: ``KEY``, ``TITLE`` and ``build(library, renders)``."""

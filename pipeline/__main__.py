@@ -1,0 +1,152 @@
+"""``python -m pipeline``: data sets, the doctor, imports and reconstructions from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli import finish, parse_clips, parse_words, progress_bar, run, say
+
+app = typer.Typer(
+    name="pipeline",
+    help="From a brain recording to a video: data sets, imports, reconstructions.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Home = Annotated[
+    Path | None, typer.Option("--home", help="Working folder; default $NEUROVIS_HOME, else the platform's data folder")
+]
+Json = Annotated[bool, typer.Option("--json", help="Write one machine-readable last line to stdout")]
+PARTS = ("anchor", "motion", "holi", "mad")
+
+
+@app.command()
+def datasets(home: Home = None, as_json: Json = False) -> None:
+    """List the data sets: built-in and imported."""
+    from pipeline.data import list_datasets
+
+    cards = list_datasets(home)
+    for card in cards:
+        state = "ready" if card.ready else "made when first used" if card.built_in else "damaged"
+        kind = "simulated" if card.simulated else "recorded"
+        say(f"{card.name:<16} {kind}, {state}: {card.title}", quiet=as_json)
+        for entry in card.subjects:
+            clips = ", ".join(f"{n} {split}" for split, n in entry["n_clips"].items() if n and split != "all")
+            say(f"  {entry['subject']}: {entry['n_voxels']:,} voxels; clips: {clips}", quiet=as_json)
+        for note in card.notes:
+            say(f"  note: {note}", quiet=as_json)
+    finish({"datasets": [card.to_dict() for card in cards]}, as_json)
+
+
+@app.command()
+def doctor(
+    path: Annotated[Path, typer.Argument(help="Folder in CC2017's raw layout or in BIDS, or one image file")],
+    as_json: Json = False,
+) -> None:
+    """Examine a recording and report what is there, what is missing and what is wrong; changes nothing.
+
+    Exit status 1 when something must be mended before an import.
+    """
+    from pipeline.data import doctor as examine
+
+    with progress_bar("examine") as tell:
+        report = examine(path, tell)
+    say(report.text(), quiet=as_json)
+    finish(report.to_dict(), as_json)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command(name="import")
+def import_(
+    path: Annotated[Path, typer.Argument(help="Folder in CC2017's raw layout or in BIDS")],
+    name: Annotated[str, typer.Option("--as", help="Name of the data set here: a-z, 0-9, dot, dash")],
+    layout: Annotated[str, typer.Option(help="auto, cc2017 or bids")] = "auto",
+    subjects: Annotated[str | None, typer.Option(help="Such as sub-01,sub-02; all by default")] = None,
+    select: Annotated[str, typer.Option(help="Voxels: auto, reliability (needs repeats) or all")] = "auto",
+    alpha: Annotated[float, typer.Option(help="Bonferroni-corrected level of the selection")] = 0.05,
+    rois: Annotated[str | None, typer.Option(help="MMP regions such as V1,MT (fs_LR only)")] = None,
+    mask: Annotated[Path | None, typer.Option(help="BIDS: mask image on the grid of the runs")] = None,
+    lag_tr: Annotated[int, typer.Option(help="CC2017: volumes of lag beyond the trim")] = 0,
+    lag_s: Annotated[float, typer.Option(help="BIDS: seconds between an event and its response")] = 5.0,
+    captions: Annotated[Path | None, typer.Option(help="Captions by trial_type or by clip")] = None,
+    task: Annotated[str | None, typer.Option(help="BIDS: read this task only")] = None,
+    bids_space: Annotated[str | None, typer.Option(help="BIDS: read images of this space only")] = None,
+    derivative: Annotated[str | None, typer.Option(help="BIDS: read images from derivatives/NAME")] = None,
+    val_runs: Annotated[str | None, typer.Option(help="Runs held out for validation; default the last tenth")] = None,
+    test_runs: Annotated[str | None, typer.Option(help="BIDS: runs held out for tests; default the last tenth")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a data set of the same name")] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Read a recording into the working folder: trim, clean, align to clips, choose voxels."""
+    from pipeline.data import import_dataset
+
+    words = {"subjects": subjects, "rois": rois, "val_runs": val_runs, "test_runs": test_runs}
+    lists = {key: parse_words(value) or None for key, value in words.items()}
+    plain = {"layout": layout, "select": select, "alpha": alpha, "lag_tr": lag_tr, "lag_s": lag_s, "replace": replace}
+    paths = {"mask": mask, "captions": captions}
+    filters = {"task": task, "bids_space": bids_space, "derivative": derivative}
+    with progress_bar(f"import {name}") as tell:
+        card = import_dataset(path, name, home, progress=tell, **lists, **plain, **paths, **filters)
+    say(f"imported {card.title} as {card.name}", quiet=as_json)
+    for entry in card.subjects:
+        clips = ", ".join(f"{n} {split}" for split, n in entry["n_clips"].items() if n and split != "all")
+        chosen = f"{entry['n_voxels']:,} of {entry['n_voxels_seen']:,} voxels"
+        say(f"  {entry['subject']}: {chosen}; clips: {clips}", quiet=as_json)
+        for note in entry["notes"]:
+            say(f"    note: {note}", quiet=as_json)
+    finish(card.to_dict(), as_json)
+
+
+@app.command()
+def lag(
+    name: Annotated[str, typer.Argument(help="Data set")],
+    subject: Annotated[str, typer.Option(help="Subject")] = "sub-01",
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Show how well the shown can be predicted from the volumes around it: the peak is the lag that is left."""
+    from pipeline.data import load
+    from pipeline.data.lag import scan_lags
+
+    with progress_bar("lag scan") as tell:
+        scan = scan_lags(load(name, subject, "train", home, tell), progress=tell)
+    for shift, score in zip(scan.lags, scan.scores, strict=True):
+        say(f"  {shift:+d} volumes  r = {score:.3f}  {'#' * round(80 * max(score, 0))}", quiet=as_json)
+    say(f"peak at {scan.best:+d} volumes ({scan.target})", quiet=as_json)
+    finish({"dataset": name, "subject": subject, **scan.to_dict()}, as_json)
+
+
+@app.command()
+def reconstruct(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the videos, frames and manifest.json")],
+    dataset: Annotated[str, typer.Option(help="Data set")] = "phantom",
+    subject: Annotated[str, typer.Option(help="Subject")] = "sub-01",
+    clips: Annotated[str, typer.Option(help="Test clips: 0:8, or 0,4,10")] = "0:8",
+    without: Annotated[str | None, typer.Option(help="Parts to leave out: anchor,motion,holi,mad")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the rendering")] = 0,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", "--run", help="Decoders from this folder; default the shipped ones")
+    ] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Decode test clips and render them: an MP4 and lossless frames of every step, and manifest.json."""
+    left_out = frozenset(parse_words(without, PARTS, "--without"))
+    indices = parse_clips(clips)
+    from pipeline.reconstruct import reconstruct as render
+
+    extra = {} if checkpoint is None else {"checkpoint": checkpoint}
+    with progress_bar("reconstruct") as tell:
+        manifest = render(dataset, subject, indices, out, left_out, seed, home, tell, **extra)
+    say(f"{len(indices)} clips of {dataset} {subject} are in {out}", quiet=as_json)
+    finish(manifest, as_json)
+
+
+if __name__ == "__main__":
+    run(app)

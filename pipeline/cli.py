@@ -1,0 +1,100 @@
+"""What every command line here shares: one line for a user's mistake, a progress bar, a machine-readable line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+from pipeline.errors import ConfigError, NeuroVisError
+
+USER_ERROR = 2
+Progress = Callable[[int, int, str], None]
+
+
+def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
+    """Run a typer app; a :class:`~pipeline.errors.NeuroVisError` becomes ``error: ...`` and exit status 2.
+
+    Anything else keeps its traceback: it is a bug.
+    """
+    try:
+        app(args=arguments)
+    except NeuroVisError as error:
+        _fail(str(error))
+    except BrokenPipeError:
+        # The reader (such as head) has seen enough; keep Python from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def say(text: str, *, quiet: bool = False) -> None:
+    """Write a line for people to stdout; with ``quiet`` (``--json``) to stderr, which leaves stdout to the machine."""
+    typer.echo(text, err=quiet)
+
+
+def finish(result: Any, as_json: bool) -> None:
+    """Write the machine-readable last line where ``--json`` asked for it."""
+    if as_json:
+        typer.echo(json.dumps(result, ensure_ascii=False, default=str))
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Progress]:
+    """Show a bar on stderr; yields a callback of (done, total, what)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=None)
+
+        def tell(done: int, total: int, what: str) -> None:
+            bar.update(task, completed=done, total=total, description=f"{title}: {what}" if what else title)
+
+        yield tell
+
+
+def parse_clips(text: str) -> list[int]:
+    """Turn ``0:8``, ``3``, ``0,4,10:12`` or ``0:20:5`` into indices, in the order given, each once.
+
+    Raises
+    ------
+    ConfigError
+        Anything else, or nothing.
+    """
+    found: dict[int, None] = {}
+    for piece in text.split(","):
+        try:
+            numbers = [int(n) for n in piece.strip().split(":")]
+            if not 1 <= len(numbers) <= 3 or min(numbers) < 0:
+                raise ValueError
+            chosen = range(*numbers) if len(numbers) > 1 else range(numbers[0], numbers[0] + 1)
+        except ValueError as error:
+            raise ConfigError(f"--clips must be such as 0:8 or 0,4,10, got {text!r}") from error
+        if len(chosen) > 1_000_000:
+            raise ConfigError(f"--clips {text!r} names more clips than any data set has")
+        found.update(dict.fromkeys(chosen))
+    if not found:
+        raise ConfigError(f"--clips {text!r} names no clip")
+    return list(found)
+
+
+def parse_words(text: str | None, allowed: Sequence[str] | None = None, option: str = "") -> tuple[str, ...]:
+    """Split a comma-separated option, checking the words where they are known."""
+    words = tuple(dict.fromkeys(w.strip() for w in (text or "").split(",") if w.strip()))
+    wrong = [w for w in words if allowed is not None and w not in allowed]
+    if wrong:
+        raise ConfigError(f"{option} takes {', '.join(allowed or ())}, got {', '.join(wrong)}")
+    return words
+
+
+def _fail(message: str) -> None:
+    sys.stdout.flush()
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    sys.exit(USER_ERROR)

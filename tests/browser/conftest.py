@@ -1,0 +1,147 @@
+"""A server of its own on a free port, and a page that fails a test on any outside request or console error."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from pipeline.runs import PARTS, Space
+
+ROOT = Path(__file__).resolve().parents[2]
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+WAIT = 60_000
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory) -> Iterator[str]:
+    """Start ``python app.py`` on sample runs; yields its address."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("sample_run", Path(__file__).parent / "sample_run.py")
+    sample = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sample)
+    home = tmp_path_factory.mktemp("served")
+    combos = [
+        c
+        for k in range(5)
+        for c in combinations(PARTS, k)
+        if not {"mad", "motion"} <= set(c) and c != ("anchor", "holi")
+    ]
+    sample.make_run(home / "runs", "aa-phantom", n_clips=14, combos=tuple(combos))
+    slices = Space(kind="volume", shape=(40, 20, 1))
+    sample.make_run(
+        home / "runs",
+        "zz-haxby",
+        n_clips=3,
+        dataset="haxby2001",
+        truth=False,
+        simulated=False,
+        space=slices,
+        layout="lossless",
+    )
+    yield from _serve(home)
+
+
+@pytest.fixture(scope="module")
+def served_empty(tmp_path_factory) -> Iterator[str]:
+    """Start the app with no run at all."""
+    yield from _serve(tmp_path_factory.mktemp("served-empty"), "none")
+
+
+def _serve(home: Path, shipped: str | None = None) -> Iterator[str]:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = open(home / "server.log", "w")  # noqa: SIM115
+    code = (
+        "import sys; from pathlib import Path; import neurovis.library as library, neurovis.server as server\n"
+        "library.Library.__init__.__defaults__ = (Path(sys.argv.pop(1)),)\n"
+        "sys.exit(server.main(sys.argv[1:]))"
+    )
+    # The shipped runs are left out, so that the tests know what there is to see.
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        str(home / (shipped or "no-shipped")),
+        "--port",
+        str(port),
+        "--home",
+        str(home),
+    ]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    address = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"{address}/neurovis/health", timeout=2).read()
+                break
+            except OSError:
+                if time.monotonic() > deadline or process.poll() is not None:
+                    pytest.fail((home / "server.log").read_text())
+                time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
+        log.close()
+
+
+@pytest.fixture(scope="session")
+def browser(chromium):
+    """One headless Chromium for all tests of a worker."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Return ``visit(url, width, height, dark)``; at the end nothing may have gone wrong on the page."""
+    contexts, wrong = [], []
+
+    def open_page(
+        url: str, width: int = 1440, height: int = 900, dark: bool = False, ready: str = "canvas[data-shown]"
+    ):
+        scheme = "dark" if dark else "light"
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, accept_downloads=True
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(WAIT)
+        own = url.split("/", 3)[2]
+        page.on("console", lambda m: wrong.append(f"console: {m.text}") if m.type == "error" else None)
+        page.on("pageerror", lambda error: wrong.append(f"page: {error}"))
+        page.on("response", lambda r: wrong.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
+
+        def inside(request) -> None:
+            if not request.url.startswith((f"http://{own}", f"ws://{own}", "data:", "blob:")):
+                wrong.append(f"left the machine: {request.url}")
+
+        page.on("request", inside)
+        page.goto(url)
+        page.wait_for_selector(ready, state="attached")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert wrong == []

@@ -1,0 +1,149 @@
+"""A run to look at in tests: true phantom clips, and degraded copies of them in place of a decoder's results.
+
+Nothing here is a result; the run is made in a test's own folder and never shipped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.phantom.captions import captions
+from pipeline.phantom.render import render_clip
+from pipeline.phantom.scenes import film
+from pipeline.runs import ClipRecord, Nearest, Run, RunManifest, RunWriter, Score, Space, variant_name
+
+SINGLE = ((), ("anchor",), ("motion",), ("holi",), ("mad",))
+HARM = {"anchor": 0.5, "motion": 0.15, "holi": 0.1, "mad": 0.3}
+NAMES = {
+    "object": ("Object judge, top-1", 1 / 24, True),
+    "ssim": ("SSIM", 0.19, True),
+    "epe": ("End-point error", 1.9, False),
+    "shuffle": ("Shuffle test", 0.5, False),
+}
+
+
+def blur(frames: np.ndarray, strength: int, rng: np.random.Generator) -> np.ndarray:
+    """Coarsen and tint frames: (n_frames, height, width, 3) uint8 in and out."""
+    coarse = (
+        frames[:, ::strength, ::strength]
+        .repeat(strength, 1)
+        .repeat(strength, 2)[:, : frames.shape[1], : frames.shape[2]]
+    )
+    mixed = 0.9 * coarse + 0.1 * rng.integers(0, 255, 3)
+    return np.clip(mixed, 0, 255).astype(np.uint8)
+
+
+def make_run(
+    folder: Path,
+    name: str = "sample-sub-01",
+    n_clips: int = 14,
+    subject: str = "sub-01",
+    combos: tuple[tuple[str, ...], ...] = SINGLE,
+    layout: str = "compact",
+    truth: bool = True,
+    simulated: bool = True,
+    space: Space | None = None,
+    dataset: str = "phantom",
+) -> Run:
+    """Write the run into ``folder / name``."""
+    rng = np.random.default_rng(3)
+    scenes = film(n_clips, 5, "test")
+    ids = tuple(f"test1_{i:04d}" for i in range(n_clips))
+    manifest = RunManifest(
+        name=name,
+        title=f"SemVideo, {subject}",
+        method="semvideo",
+        dataset=dataset,
+        subject=subject,
+        simulated=simulated,
+        labels=() if truth else ("real brain, toy renderer",),
+        seed=0,
+        config={
+            "clips": "0:14",
+            "render": {"strength": 0.75, "theta": 0.3, "num_inference_steps": 25, "guidance_scale": 5.0},
+        },
+        versions={"torch": "2.15", "diffusers": "0.42"},
+        clip_ids=ids,
+        n_frames={"truth": 16, "motion": 6, "anchor": 1, "reconstruction": 16},
+        layout=layout,
+        created="2026-01-02T03:04:05Z",
+    )
+    writer = RunWriter(folder / name, manifest)
+    names = [variant_name(combo) for combo in combos]
+    per_clip: dict[str, dict[str, list[float]]] = {v: {k: [] for k in NAMES} for v in names}
+    for clip_id, scene in zip(ids, scenes, strict=True):
+        shown = render_clip(scene)
+        streams: dict[str, dict[str, np.ndarray]] = {}
+        scores: dict[str, dict[str, float | None]] = {}
+        for combo, variant in zip(combos, names, strict=True):
+            harm = sum(HARM[part] for part in combo)
+            made = blur(shown, 2 + int(4 * harm), rng)
+            six = blur(shown[[0, 3, 6, 9, 12, 15]], 4 + 2 * ("motion" in combo), rng)
+            streams[variant] = {"reconstruction": made, "anchor": made[:1]} | (
+                {} if "mad" in combo else {"motion": six}
+            )
+            if not combo and truth:
+                streams[variant]["truth"] = shown
+            noise = rng.normal(0, 0.04, 4)
+            scores[variant] = {
+                "object": float(rng.random() > 0.3 + harm),
+                "ssim": 0.62 - 0.3 * harm + noise[1],
+                "epe": 0.8 + 1.2 * harm + noise[2],
+                "shuffle": float(np.clip(0.03 + harm * 0.9 + noise[3], 0, 1)),
+            }
+            for key, value in scores[variant].items():
+                per_clip[variant][key].append(value)
+        told = captions(scene)
+        others = [captions(s) for s in film(3, int(rng.integers(9999)), "train")]
+        near = {
+            level: [
+                Nearest(text=told[level] if i == 0 and rng.random() > 0.4 else other[level], similarity=0.83 - 0.11 * i)
+                for i, other in enumerate(others)
+            ]
+            for level in ("anchor", "motion", "holi")
+        }
+        labels = {"object": scene.object, "background": scene.background, "motion": scene.motion, "cut": scene.cut}
+        writer.add_clip(ClipRecord(clip_id=clip_id, captions=told, nearest=near, labels=labels, scores=scores), streams)
+    if space is None:
+        space, voxels = Space(kind="fs_LR_32k"), _visual_vertices(rng)
+    else:
+        voxels = rng.permutation(int(np.prod(space.shape or (1,))))[:530]
+    values = rng.normal(0, 0.5, (n_clips, len(voxels))) + 1.4 * np.sin(voxels / 900 + np.arange(n_clips)[:, None])
+    writer.set_patterns(voxels, values, space)
+    writer.set_cues({"anchor": rng.normal(size=(n_clips, 5, 7))})
+    summary = {
+        v: {
+            k: Score(
+                value=float(np.mean(per_clip[v][k])),
+                chance=chance,
+                n=n_clips,
+                label=label,
+                higher_is_better=up,
+                judge="phantom object judge" if k == "object" else None,
+                frames="16 at 8 fps, 64 x 64",
+            )
+            for k, (label, chance, up) in NAMES.items()
+        }
+        for v in names
+    }
+    return writer.finish(summary)
+
+
+def _visual_vertices(rng: np.random.Generator) -> np.ndarray:
+    """Pick about half of the vertices of some visual areas from the shipped flat map."""
+    import json
+
+    from safetensors import safe_open
+
+    from neurovis.flatmap import FLATMAP
+
+    with safe_open(FLATMAP, framework="numpy") as file:
+        region, names = file.get_tensor("region"), json.loads(file.metadata()["names"])
+    wanted = ("V1", "V2", "V3", "V4", "LO1", "LO2", "MT", "MST", "FFC", "V3A", "V3B", "PIT", "VVC", "TPOJ1")
+    areas = [
+        i for i, name in enumerate(names) if name.removeprefix("L_").removeprefix("R_").removesuffix("_ROI") in wanted
+    ]
+    found = np.flatnonzero(np.isin(region, areas))
+    return np.sort(rng.permutation(found)[: len(found) // 2])

@@ -1,0 +1,54 @@
+"""A world of the real classes at the smallest sizes, with random weights, saved to a folder and loaded from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from pipeline.backbones import Backbones, local
+from training.world.diffusion import noise_schedule
+from training.world.video import build_controlnet
+
+SIZE, N_FRAMES, D_TEXT, N_TOKENS = 32, 8, 24, 11
+
+
+def save_tiny_world(folder: Path) -> Backbones:
+    """Write every part of a world into ``folder`` and return its profile."""
+    from diffusers import AutoencoderTiny, MotionAdapter, UNet2DConditionModel, UNetMotionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    torch.manual_seed(0)
+    AutoencoderTiny(
+        encoder_block_out_channels=(8,) * 4,
+        decoder_block_out_channels=(8,) * 4,
+        num_encoder_blocks=(0, 0, 0, 1),
+        num_decoder_blocks=(1, 0, 0, 0),
+        scaling_factor=1.3,
+    ).save_pretrained(folder / "vae")
+    tokenizer = CLIPTokenizer().train_new_from_iterator(["a cat moves to the left", "a dog rises up"] * 3, 120)
+    tokenizer.model_max_length = N_TOKENS
+    tokenizer.save_pretrained(folder / "tokenizer")
+    CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer), hidden_size=D_TEXT, intermediate_size=32, num_hidden_layers=1,
+            num_attention_heads=2, max_position_embeddings=N_TOKENS, eos_token_id=tokenizer.eos_token_id,
+        )
+    ).save_pretrained(folder / "text_encoder")  # fmt: skip
+    unet = UNet2DConditionModel(
+        sample_size=SIZE // 8, block_out_channels=(8, 16), layers_per_block=1, cross_attention_dim=D_TEXT,
+        down_block_types=("CrossAttnDownBlock2D",) * 2, up_block_types=("CrossAttnUpBlock2D",) * 2,
+        attention_head_dim=2, norm_num_groups=4,
+    )  # fmt: skip
+    unet.save_pretrained(folder / "unet")
+    adapter = MotionAdapter(
+        block_out_channels=(8, 16), motion_layers_per_block=1, motion_mid_block_layers_per_block=1,
+        motion_num_attention_heads=2, motion_norm_num_groups=4, motion_max_seq_length=N_FRAMES,
+    )  # fmt: skip
+    UNetMotionModel.from_unet2d(unet, adapter).save_motion_modules(folder / "motion_adapter")
+    net = build_controlnet(unet, N_FRAMES)
+    for block in (*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding):
+        torch.nn.init.normal_(block.weight, std=0.5)  # a fresh control net is silent: let it speak
+    net.save_pretrained(folder / "controlnet")
+    noise_schedule().save_pretrained(folder / "scheduler")
+    return local(folder, name="tiny", size=SIZE).model_copy(update={"n_frames": N_FRAMES})

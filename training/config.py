@@ -1,0 +1,157 @@
+"""What can be set about a training run; the published settings are the defaults."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import ConfigError
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LoopConfig(_Strict):
+    """One pass of the optimiser over one network."""
+
+    epochs: int = Field(100, ge=1, description="Passes over the samples (SemVideo, C.1).")
+    batch_size: int = Field(96, ge=2, description="Samples per step (C.1: SAD 96, MAD 20).")
+    lr: float = Field(1e-4, gt=0, description="Highest learning rate (C.1: SAD 1e-4, MAD 3e-4).")
+    schedule: Literal["cosine", "onecycle"] = Field(
+        "cosine", description="cosine: down from lr; onecycle: up and down."
+    )
+    warmup: float = Field(0.3, gt=0, lt=1, description="Share of the steps that onecycle climbs.")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled decay of weight matrices; not in the paper.")
+    grad_clip: float | None = Field(1.0, gt=0, description="Highest norm of the gradient; none leaves it.")
+    ema: float | None = Field(None, gt=0, lt=1, description="Decay of the running mean of the weights, if one is kept.")
+    mixed_precision: Literal["no", "bf16", "fp16"] = Field("no", description="Arithmetic of the forward pass.")
+    keep: Literal["best", "last"] = Field("best", description="best: by the score on held-out training runs.")
+    validate_every: int = Field(1, ge=1, description="Epochs between scores on held-out training runs.")
+    patience: int | None = Field(None, ge=1, description="Stop after this many scores without a better one.")
+    checkpoint_every: int = Field(1, ge=1, description="Epochs between states from which to resume.")
+
+
+class StagePlan(_Strict):
+    """Pre-train a network on all subjects, then fine-tune it on each (SemVideo, section 4)."""
+
+    pretrain: LoopConfig = LoopConfig()
+    finetune: LoopConfig | None = Field(LoopConfig(), description="None keeps the pre-trained weights.")
+
+
+MAD_LOOP = LoopConfig(batch_size=20, lr=3e-4, schedule="onecycle")
+
+
+class Plan(_Strict):
+    """How SemVideo's decoders are trained."""
+
+    sad: StagePlan = StagePlan()
+    mad: StagePlan = StagePlan(pretrain=MAD_LOOP, finetune=MAD_LOOP)
+    repeats: Literal["separate", "average", "mixed"] = Field(
+        "separate",
+        description="separate: each repeat a sample (8,640 on CC2017); average: one sample a clip; "
+        "mixed: each repeat, blended with another by a random share.",
+    )
+    crossfit_folds: int = Field(3, ge=2, description="Folds of runs where MAD trains on cross-fitted text.")
+    seed: int = 0
+
+
+class TrainingConfig(_Strict):
+    """A training run as ``python -m training run --config FILE`` reads it."""
+
+    dataset: str
+    subjects: tuple[str, ...] = Field((), description="Empty means all of the data set.")
+    method: str = Field("semvideo-phantom", description="A preset's name; see `python -m training presets`.")
+    method_overrides: dict[str, Any] = Field(default_factory=dict, description="Fields of the method to replace.")
+    plan_overrides: dict[str, Any] = Field(default_factory=dict, description="Fields of the preset's plan to replace.")
+    stages: tuple[str, ...] = Field((), description="Empty means all; mad needs motion.")
+    world: str | None = Field(None, description="Backbones for the targets; none means the phantom's own.")
+    out: str | None = Field(None, description="Folder; none means HOME/training/<dataset>-<method>.")
+    device: str = "cpu"
+
+
+_FAST_SAD = LoopConfig(epochs=12, batch_size=128, lr=2e-3, schedule="onecycle", weight_decay=0.05)
+_FAST_MAD = LoopConfig(epochs=5, batch_size=64, lr=2e-3, schedule="onecycle", weight_decay=0.05)
+_TINY = LoopConfig(epochs=2, batch_size=16, lr=1e-3)
+
+PLANS: dict[str, Plan] = {
+    "semvideo": Plan(),
+    "semvideo-phantom": Plan(
+        sad=StagePlan(pretrain=_FAST_SAD, finetune=_FAST_SAD.model_copy(update={"epochs": 4, "lr": 5e-4})),
+        mad=StagePlan(pretrain=_FAST_MAD, finetune=_FAST_MAD.model_copy(update={"epochs": 2, "lr": 5e-4})),
+        repeats="mixed",
+    ),
+    "semvideo-tiny": Plan(
+        sad=StagePlan(pretrain=_TINY, finetune=_TINY), mad=StagePlan(pretrain=_TINY, finetune=_TINY), crossfit_folds=2
+    ),
+}
+
+
+def plan(name: str, overrides: dict[str, Any] | None = None) -> Plan:
+    """Return a preset's plan with some fields replaced, nested as in the config file.
+
+    Raises
+    ------
+    ConfigError
+        When no preset has that name, or a field is unknown or out of range.
+    """
+    if name not in PLANS:
+        raise ConfigError(f"training preset {name!r} is not known, expected one of {', '.join(PLANS)}")
+    return replace(PLANS[name], overrides or {})
+
+
+def replace(config: Config, overrides: dict[str, Any]) -> Config:
+    """Return a copy of a config with nested fields replaced and everything validated again."""
+
+    def merge(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+        out = dict(old)
+        for key, value in new.items():
+            both = isinstance(value, dict) and isinstance(old.get(key), dict)
+            out[key] = merge(old[key], value) if both else value
+        return out
+
+    try:
+        return type(config).model_validate(merge(config.model_dump(), overrides))
+    except ValidationError as error:
+        raise ConfigError(_first(error, type(config).__name__)) from error
+
+
+def read_config(path: Path) -> TrainingConfig:
+    """Read a YAML or JSON training config.
+
+    Raises
+    ------
+    ConfigError
+        When the file is missing, not YAML, or holds an unknown or impossible field.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); name a YAML or JSON file") from error
+    try:
+        if path.suffix == ".json":
+            value = json.loads(text)
+        else:
+            import yaml
+
+            value = yaml.safe_load(text)
+    except Exception as error:
+        raise ConfigError(f"{path}: not valid YAML or JSON ({str(error).splitlines()[0]}); mend the file") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: must hold fields such as `dataset: phantom`, got {type(value).__name__}")
+    try:
+        return TrainingConfig.model_validate(value)
+    except ValidationError as error:
+        raise ConfigError(_first(error, str(path))) from error
+
+
+def _first(error: ValidationError, who: str) -> str:
+    """Return one sentence about the first thing wrong."""
+    problem = error.errors()[0]
+    field = ".".join(str(part) for part in problem["loc"]) or "config"
+    return f"{who}: {field}: {problem['msg']}, got {problem.get('input')!r}; mend that field"

@@ -1,0 +1,344 @@
+"""Leave-one-run-out cross-validation of the SAD on labelled volumes, with reference classifiers on the same folds.
+
+The walk of :func:`crossval`:
+
+1. each trial type has captions; a text encoder turns them into codes Z of a level (C_anchor, C_holi, ...);
+2. for each run: train a small SAD per level (and seed) on the other runs, decode the run's volumes from fMRI alone;
+3. nearest caption: cosine of the decoded code and each trial type's, both less the mean code of all trial types (no
+   label of the held-out run enters: the mean is of the captions); levels and seeds are averaged. A block's code is the
+   mean of its volumes' codes;
+4. permutation p: trial types are exchanged between the blocks within each run, the decoded codes stay as they are.
+
+Nothing is chosen on the run that is tested; the last epoch is kept.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.clipset import ClipSet
+from pipeline.errors import DataError
+from pipeline.methods.semvideo import SAD, Batch, SADConfig, Sizes
+from training.config import LoopConfig
+from training.loop import Progress, Task, fit
+
+Array = NDArray[np.float32]
+LEVELS = ("anchor", "motion", "holi")
+
+SMALL_SAD = SADConfig(
+    hidden=128,
+    mlp_hidden=(128,),
+    dropout=0.3,
+    voxel_dropout=0.3,
+    refiner_layers=0,
+    refine_steps=0,
+    temperature=(0.1, 0.1),
+    mixco_share=1.0,
+)
+SMALL_LOOP = LoopConfig(
+    epochs=20,
+    batch_size=96,
+    lr=1e-3,
+    schedule="onecycle",
+    warmup=0.1,
+    weight_decay=0.05,
+    keep="last",
+    checkpoint_every=9999,
+)
+
+
+@dataclass(frozen=True)
+class Crossval:
+    """What a cross-validation found.
+
+    Parameters
+    ----------
+    summary : dict
+        ``volume_accuracy``, ``block_accuracy``, ``permutation_p``, ``chance``, ``references`` and how they were made.
+    volumes : ClipSet
+        With the cues decoded for each volume while its run was held out.
+    blocks : ClipSet
+        One clip a block: mean fMRI and mean cues of its volumes.
+    """
+
+    summary: dict[str, Any]
+    volumes: ClipSet
+    blocks: ClipSet
+
+
+def crossval(
+    clipset: ClipSet,
+    codes: Mapping[str, Mapping[str, Array]],
+    *,
+    config: SADConfig = SMALL_SAD,
+    loop: LoopConfig = SMALL_LOOP,
+    n_members: int = 3,
+    n_permutations: int = 2000,
+    references: bool = True,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Crossval:
+    """Cross-validate a small SAD.
+
+    Parameters
+    ----------
+    clipset : ClipSet
+        With labels ``trial_type`` and ``block``; each group (run) is held out once.
+    codes : mapping of level to mapping of trial type to (n_tokens, d_text) float32
+        Embedded captions. A level whose captions are the same for all trial types has nothing to decode and is not
+        compared: its cue is that caption.
+    config : SADConfig
+    loop : LoopConfig
+    n_members : int
+        SADs per level and fold, which differ by seed; their codes are averaged.
+    n_permutations : int
+    references : bool
+        Also run the reference classifiers.
+    seed : int
+    progress : callable, optional
+
+    Raises
+    ------
+    DataError
+        When labels or codes are missing, or there are fewer than three runs.
+    """
+    kinds, kind_of, block_of = _labels(clipset)
+    missing = [kind for level in codes for kind in kinds if kind not in codes[level]]
+    if missing:
+        raise DataError(f"{clipset.subject}: no code for trial type {missing[0]}; give captions of each trial type")
+    runs = list(dict.fromkeys(clipset.groups.tolist()))
+    table = {level: np.stack([codes[level][kind] for kind in kinds]).astype(np.float32) for level in codes}
+    fmri = clipset.mean_fmri()
+    cues = {level: np.zeros((len(clipset), *z.shape[1:]), np.float32) for level, z in table.items()}
+    total, done = len(runs) * sum(_varies(z) for z in table.values()) * n_members, 0
+    for number, run in enumerate(runs):
+        test = clipset.groups == run
+        for level, z in table.items():
+            if not _varies(z):
+                cues[level][test] = z[0]
+                continue
+            for member in range(n_members):
+                part = _train(fmri[~test], z[kind_of[~test]], config, loop, seed=seed + 1000 * member + number)
+                found = part.decode({"all": torch.from_numpy(fmri[test])}, None).numpy()
+                cues[level][test] += found / n_members
+                done += 1
+                if progress:
+                    progress(done, total, f"{run} held out, C_{level}")
+    similarity = similarities(cues, table)
+    scores = accuracies(similarity, kind_of, block_of)
+    p = permutation_p(similarity, kind_of, block_of, clipset.groups, n_permutations, seed)
+    summary: dict[str, Any] = {**scores, "permutation_p": p, "chance": 1 / len(kinds)}
+    right = similarity.argmax(1) == kind_of
+    if references:
+        summary["references"] = reference_classifiers(fmri, kind_of, block_of, clipset.groups, seed)
+    summary |= {
+        "n_volumes": len(clipset),
+        "n_blocks": len(np.unique(block_of)),
+        "n_runs": len(runs),
+        "per_type": {kind: round(float(right[kind_of == k].mean()), 4) for k, kind in enumerate(kinds)},
+        "compared": [level for level, z in table.items() if _varies(z)],
+        "rule": "nearest caption by cosine, less the mean code of all trial types, levels averaged",
+        "permutation": f"{n_permutations} exchanges of trial types between the blocks within each run",
+        "seed": seed,
+        "members": n_members,
+        "sad": config.model_dump(mode="json"),
+        "loop": loop.model_dump(mode="json"),
+    }
+    volumes = clipset.with_cues(**cues)
+    return Crossval(summary, volumes, mean_blocks(volumes))
+
+
+def _labels(clipset: ClipSet) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
+    """Return trial types, and the trial type and block number of each volume."""
+    for name in ("trial_type", "block"):
+        if name not in clipset.labels:
+            raise DataError(f"{clipset.subject}: cross-validation needs the label {name}, got {sorted(clipset.labels)}")
+    if len(set(clipset.groups.tolist())) < 3:
+        raise DataError(f"{clipset.subject}: cross-validation needs at least 3 runs; import more runs")
+    kinds, kind_of = np.unique(clipset.labels["trial_type"], return_inverse=True)
+    block_of = np.unique(clipset.labels["block"], return_inverse=True)[1]
+    return [str(kind) for kind in kinds], kind_of, block_of
+
+
+def _train(fmri: Array, text: Array, config: SADConfig, loop: LoopConfig, seed: int) -> SAD:
+    """Train one SAD on volumes (n, n_voxels) and codes (n, n_tokens, d_text)."""
+    sizes = Sizes(n_voxels={"all": fmri.shape[1]}, n_tokens=text.shape[1], d_text=text.shape[2], latent=(1, 1, 1))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        part = SAD(config, sizes, 1)
+    x, z = torch.from_numpy(fmri), torch.from_numpy(text)
+    part.prepare(z)
+
+    def loss(rows: Tensor, share: float, generator: torch.Generator) -> dict[str, Tensor]:
+        return part.training_step(Batch({"all": x[rows]}, z[rows]), share, generator)
+
+    with tempfile.TemporaryDirectory(prefix="neurovis-") as folder:
+        fit(Task("fold", part, len(x), loss), loop, Path(folder), seed=seed, resume=False)
+    return part
+
+
+def _varies(z: Array) -> bool:
+    return bool(np.abs(z - z.mean(0)).max() > 1e-4)
+
+
+def similarities(cues: Mapping[str, Array], table: Mapping[str, Array]) -> Array:
+    """Return the cosine of each decoded code and each trial type's: (n_volumes, n_types), averaged over levels.
+
+    Parameters
+    ----------
+    cues, table : mapping of level to (n_volumes, n_tokens, d_text) and (n_types, n_tokens, d_text)
+    """
+    parts = []
+    for level, z in table.items():
+        if _varies(z):
+            flat, centre = z.reshape(len(z), -1), z.mean(0).reshape(-1)
+            wanted, found = flat - centre, cues[level].reshape(len(cues[level]), -1) - centre
+            wanted = wanted / np.linalg.norm(wanted, axis=1, keepdims=True)
+            # The decoded length is kept within a level's own scale: a block is the mean of codes, not of directions.
+            parts.append((found @ wanted.T) / np.linalg.norm(flat - centre, axis=1).mean())
+    if not parts:
+        raise DataError("no level of caption tells the trial types apart; give them different captions")
+    return np.asarray(np.mean(parts, axis=0), dtype=np.float32)
+
+
+def accuracies(similarity: NDArray[Any], kind_of: NDArray[np.int64], block_of: NDArray[np.int64]) -> dict[str, float]:
+    """Return the share of volumes, and of blocks (mean over their volumes), whose nearest trial type is their own."""
+    blocks, kinds = _block_means(similarity, kind_of, block_of)
+    return {
+        "volume_accuracy": float((similarity.argmax(1) == kind_of).mean()),
+        "block_accuracy": float((blocks.argmax(1) == kinds).mean()),
+    }
+
+
+def _block_means(
+    similarity: NDArray[Any], kind_of: NDArray[np.int64], block_of: NDArray[np.int64]
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    count = np.bincount(block_of)
+    means = np.stack([np.bincount(block_of, column) / count for column in similarity.T], 1)
+    first = np.unique(block_of, return_index=True)[1]
+    return means, kind_of[first]
+
+
+def permutation_p(
+    similarity: NDArray[Any],
+    kind_of: NDArray[np.int64],
+    block_of: NDArray[np.int64],
+    runs: NDArray[Any],
+    n_permutations: int,
+    seed: int,
+) -> float:
+    """Return (1 + permutations at least as accurate) / (1 + permutations), for the volume accuracy.
+
+    Whole blocks exchange their trial types within a run, which keeps the dependence of a block's volumes.
+    """
+    rng = np.random.default_rng(seed)
+    guess = similarity.argmax(1)
+    observed = (guess == kind_of).mean()
+    first = np.unique(block_of, return_index=True)[1]
+    kinds, run_of = kind_of[first], runs[first]
+    hits = 0
+    for _ in range(n_permutations):
+        shuffled = kinds.copy()
+        for run in np.unique(run_of):
+            own = np.flatnonzero(run_of == run)
+            shuffled[own] = kinds[rng.permutation(own)]
+        hits += bool((guess == shuffled[block_of]).mean() >= observed - 1e-12)
+    return (1 + hits) / (1 + n_permutations)
+
+
+def reference_classifiers(
+    fmri: Array, kind_of: NDArray[np.int64], block_of: NDArray[np.int64], runs: NDArray[Any], seed: int
+) -> dict[str, dict[str, float]]:
+    """Score scikit-learn's references on the same folds.
+
+    ``logistic``: LogisticRegression(C=0.01). ``ridge``: RidgeCV from voxels to a random 384-d code per trial type,
+    nearest code by cosine. Blocks: mean of the volumes' probabilities, or codes.
+    """
+    from sklearn.linear_model import LogisticRegression, RidgeCV
+
+    n_kinds = int(kind_of.max()) + 1
+    random_codes = np.random.default_rng(seed).standard_normal((n_kinds, 384))
+    unit = random_codes / np.linalg.norm(random_codes, axis=1, keepdims=True)
+    found = {name: np.zeros((len(fmri), n_kinds)) for name in ("logistic", "ridge")}
+    for run in np.unique(runs):
+        test = runs == run
+        logistic = LogisticRegression(C=0.01, max_iter=1000).fit(fmri[~test], kind_of[~test])
+        found["logistic"][test] = logistic.predict_proba(fmri[test])
+        ridge = RidgeCV(alphas=np.logspace(0, 5, 6)).fit(fmri[~test], random_codes[kind_of[~test]])
+        found["ridge"][test] = ridge.predict(fmri[test]) @ unit.T
+    return {name: accuracies(scores, kind_of, block_of) for name, scores in found.items()}
+
+
+def mean_blocks(clipset: ClipSet) -> ClipSet:
+    """Return one clip per block: the mean fMRI and the mean cues of its volumes."""
+    blocks, first, block_of = np.unique(clipset.labels["block"], return_index=True, return_inverse=True)
+    count = np.bincount(block_of).astype(np.float32)
+
+    def mean(values: NDArray[Any]) -> Array:
+        flat = values.reshape(len(values), -1)
+        sums = np.zeros((len(blocks), flat.shape[1]), np.float64)
+        np.add.at(sums, block_of, flat)
+        return np.asarray((sums / count[:, None]).reshape(len(blocks), *values.shape[1:]), dtype=np.float32)
+
+    order = np.argsort(first)
+    return ClipSet(
+        subject=clipset.subject,
+        fmri=mean(clipset.mean_fmri())[order][:, None],
+        voxel_ids=clipset.voxel_ids,
+        space=clipset.space,
+        clip_ids=blocks[order].astype(str),
+        groups=clipset.groups[first[order]],
+        tr=clipset.tr,
+        present=np.ones((len(blocks), 1), bool),
+        captions={level: text[first[order]] for level, text in clipset.captions.items()},
+        labels={name: values[first[order]] for name, values in clipset.labels.items() if name != "volume"},
+        cues={name: mean(np.asarray(values))[order] for name, values in clipset.cues.items()},
+        simulated=clipset.simulated,
+    )
+
+
+def caption_codes(
+    clipset: ClipSet, encode: Callable[[list[str]], Array], levels: tuple[str, ...] = LEVELS
+) -> dict[str, dict[str, Array]]:
+    """Embed the captions of each trial type: level -> trial type -> (n_tokens, d_text)."""
+    kinds, first = np.unique(clipset.labels["trial_type"], return_index=True)
+    given = [level for level in levels if level in clipset.captions]
+    if not given:
+        raise DataError(f"{clipset.subject}: no captions; import the data set with a captions file")
+    found = {}
+    for level in given:
+        values = np.asarray(encode([str(text) for text in clipset.captions[level][first]]), dtype=np.float32)
+        found[level] = {str(kind): value for kind, value in zip(kinds, values, strict=True)}
+    return found
+
+
+def save_crossval(result: Crossval, folder: Path) -> Path:
+    """Write what a renderer needs, and the scores, to a folder that appears whole.
+
+    ``volumes.safetensors`` and ``blocks.safetensors`` hold the decoded cues (fp16, by level), ``table.json`` the
+    clip ids, trial types and runs of their rows, ``crossval.json`` the summary. There is no truth to show: the film of
+    such a study is not part of it.
+    """
+    from safetensors.numpy import save_file
+
+    from pipeline.paths import atomic_folder, write_json
+
+    table = {}
+    with atomic_folder(folder) as temporary:
+        for name, clipset in (("volumes", result.volumes), ("blocks", result.blocks)):
+            cues = {level: np.ascontiguousarray(values, dtype=np.float16) for level, values in clipset.cues.items()}
+            save_file(cues, temporary / f"{name}.safetensors")
+            kinds = clipset.labels["trial_type"].tolist()
+            table[name] = {"clip_ids": clipset.clip_ids.tolist(), "trial_type": kinds, "run": clipset.groups.tolist()}
+        write_json(temporary / "table.json", table)
+        write_json(temporary / "crossval.json", result.summary)
+    return folder
