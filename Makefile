@@ -1,7 +1,7 @@
 # make app    install what is missing, then the app at http://127.0.0.1:7860
 # make test   install what is missing, then lint, format, types and every test
 # make venv   the virtual environment .venv alone
-# make tree   rewrite the file tree in README.md
+# make tree   rewrite the file tree and the figures in README.md
 # PYTHON=... names the interpreter (3.11 or newer), ARGS=... goes to the app, TESTS=... to pytest.
 
 SHELL := /bin/sh
@@ -57,6 +57,7 @@ format: venv
 
 tree: venv
 	$(RUN) tests/readme_tree.py
+	$(RUN) tests/readme_figures.py
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache

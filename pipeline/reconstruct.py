@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, DataError
-from pipeline.paths import PHANTOM_ASSETS, check_space
-from pipeline.runs import FULL, ClipRecord, Nearest, Run, RunManifest, RunWriter, Space, variant_name
+from pipeline.nearest import nearest_captions
+from pipeline.paths import PHANTOM_ASSETS, atomic_folder, check_space
+from pipeline.runs import FULL, ClipRecord, Nearest, Run, RunManifest, RunWriter, Score, Space, variant_name
 
 if TYPE_CHECKING:
     from pipeline.backbones import World
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, str], None]
 Cues = dict[str, NDArray[Any]]
 BATCH = 4
-LEVELS = ("anchor", "motion", "holi")
 PACKAGES = ("torch", "diffusers", "transformers", "numpy")
 DECODERS = PHANTOM_ASSETS / "decoders"
 
@@ -79,33 +79,47 @@ def reconstruct(
     world, cvr = renderer("phantom")
     clipset = decode(everything.take(np.asarray(clips)), _checkpoint(dataset, subject, checkpoint))
     known = load(dataset, subject, "train", home).captions
-    size = world.backbones.size
-    check_space(out, len(clips) * 24 * size * size * 3)
+    check_space(out, len(clips) * 40 * world.backbones.size**2 * 3)
     manifest = new_manifest(clipset, dataset, out.name, seed, world, cvr, without)
+    manifest = manifest.model_copy(update={"config": {**manifest.config, "clips": [int(i) for i in clips]}})
     writer = RunWriter(out, manifest)
     writer.set_cues(clipset.cues)
     writer.set_patterns(clipset.voxel_ids, clipset.mean_fmri(), _space(clipset))
     nearest = nearest_captions(world, clipset.cues, known)
     todo = [i for i, c in enumerate(clipset.clip_ids) if str(c) not in writer.done]
-    variant = variant_name(without)
     for start in range(0, len(todo), BATCH):
         rows = todo[start : start + BATCH]
-        base = start
-
-        def tell(done: int, total: int, message: str, base: int = base, n: int = len(rows)) -> None:
-            if progress:
-                progress(round(100 * (base + n * done / total)), 100 * len(todo), message)
-
-        ids = [str(clipset.clip_ids[i]) for i in rows]
-        rendered = cvr.render({k: v[rows] for k, v in clipset.cues.items()}, ids, without, seed, tell)
-        for k, i in enumerate(rows):
-            frames = {variant: rendered.streams(k)}
-            if clipset.stimulus is not None:
-                shown = clipset.stimulus.frames(i, world.backbones.n_frames)
-                frames.setdefault(FULL, {})["truth"] = fit_frames(shown, size)
+        for i, frames in zip(rows, _render_rows(clipset, rows, without, seed, start, len(todo), progress), strict=True):
             writer.add_clip(record(clipset, i, nearest), frames)
-    run = writer.finish()
-    return run.manifest.model_dump(mode="json")
+    return writer.finish().manifest.model_dump(mode="json")
+
+
+def _render_rows(
+    clipset: ClipSet,
+    rows: list[int],
+    without: frozenset[str],
+    seed: int,
+    start: int,
+    total: int,
+    progress: Progress | None,
+) -> list[dict[str, dict[str, NDArray[np.uint8]]]]:
+    """Render some clips together: for each, variant -> stream -> frames, the truth under ``full`` where it is known."""
+    world, cvr = renderer("phantom")
+
+    def tell(done: int, steps: int, message: str) -> None:
+        if progress:
+            progress(round(100 * (start + len(rows) * done / steps)), 100 * total, message)
+
+    ids = [str(clipset.clip_ids[i]) for i in rows]
+    rendered = cvr.render({k: v[rows] for k, v in clipset.cues.items()}, ids, without, seed, tell)
+    made = []
+    for k, i in enumerate(rows):
+        frames = {variant_name(without): rendered.streams(k)}
+        if clipset.stimulus is not None:
+            shown = clipset.stimulus.frames(i, world.backbones.n_frames)
+            frames.setdefault(FULL, {})["truth"] = fit_frames(shown, world.backbones.size)
+        made.append(frames)
+    return made
 
 
 def decode(clipset: ClipSet, folder: Path) -> ClipSet:
@@ -140,10 +154,70 @@ def render_clip(
         raise ConfigError(f"{run.manifest.name}: clip {clip_id!r} is not one of its {len(run.manifest.clip_ids)} clips")
     row = run.manifest.clip_ids.index(clip_id)
     cues = {k: v[row : row + 1] for k, v in run.cues().items()}
+    if "motion_latents" not in cues:
+        without = without | {"mad"}
     try:
         return renderer("phantom")[1].render(cues, [clip_id], without, seed, progress, should_stop).streams(0)
     except Stopped:
         return None
+
+
+def render_cues(
+    clipset: ClipSet,
+    dataset: str,
+    out: Path,
+    known: Mapping[str, NDArray[Any]],
+    *,
+    seed: int = 0,
+    scores: Mapping[str, NDArray[Any]] | None = None,
+    summary: Mapping[str, Score] | None = None,
+    config: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Render cues that were decoded elsewhere, where there is no film and so no motion decoder.
+
+    Every clip is rendered with MAD switched off: the anchor frame and the video start from noise.
+
+    Parameters
+    ----------
+    clipset : ClipSet
+        With cues ``anchor`` and ``holi``.
+    dataset : str
+    out : Path
+        The run folder, which appears whole.
+    known : mapping of level to captions
+        Among which the nearest are shown.
+    seed : int
+    scores : mapping of name to (n_clips,) values, optional
+        Per clip.
+    summary : mapping of name to Score, optional
+    config : mapping, optional
+        Added to the run's config.
+    progress : callable(done, total, message), optional
+    """
+    world, cvr = renderer("phantom")
+    manifest = new_manifest(clipset, dataset, out.name, seed, world, cvr, frozenset({"mad"}))
+    changes: dict[str, Any] = {
+        "streams": ("anchor", "reconstruction"),
+        "depends": {"anchor": ("anchor",), "reconstruction": ("anchor", "holi")},
+        "n_frames": {k: v for k, v in manifest.n_frames.items() if k in ("anchor", "reconstruction")},
+        "config": {**manifest.config, **(config or {})},
+    }
+    nearest = nearest_captions(world, clipset.cues, known)
+    with atomic_folder(out) as folder:
+        writer = RunWriter(folder, manifest.model_copy(update=changes))
+        writer.set_cues(clipset.cues)
+        writer.set_patterns(clipset.voxel_ids, clipset.mean_fmri(), _space(clipset))
+        for i, clip_id in enumerate(str(c) for c in clipset.clip_ids):
+            if progress:
+                progress(i, len(clipset), "rendering")
+            cues = {k: v[i : i + 1] for k, v in clipset.cues.items()}
+            streams = cvr.render(cues, [clip_id], frozenset({"mad"}), seed).streams(0)
+            one = record(clipset, i, nearest)
+            table = {FULL: {k: float(v[i]) for k, v in (scores or {}).items()}}
+            writer.add_clip(one.model_copy(update={"scores": table}), {FULL: streams})
+        writer.finish({FULL: dict(summary or {})})
+    return Run.open(out)
 
 
 def missing_weights(run: Run) -> str | None:
@@ -161,42 +235,6 @@ def renderer(name: str) -> tuple[World, CVR]:
 
     world = World(profile(name))
     return world, CVR(world, CONFIGS[name])
-
-
-def nearest_captions(world: World, cues: Any, known: Any, count: int = 3) -> dict[str, list[list[Nearest]]]:
-    """Find the known captions whose Z is most like the decoded one.
-
-    Similarity is the cosine of Z minus the mean Z of the known captions: what all captions share tells nothing.
-
-    Returns
-    -------
-    dict of level to n_clips lists of ``count`` captions, best first
-    """
-    from pipeline.backbones import encode_text
-
-    found: dict[str, list[list[Nearest]]] = {}
-    for level in LEVELS:
-        if level not in cues or level not in known:
-            continue
-        texts = sorted({str(t) for t in known[level]})
-        codes = encode_text(world, texts).reshape(len(texts), -1)
-        decoded = np.asarray(cues[level], np.float32).reshape(len(cues[level]), -1)
-        likeness = centred_cosine(decoded, codes)
-        best = np.argsort(-likeness, axis=1)[:, :count]
-        found[level] = [
-            [Nearest(text=texts[j], similarity=round(float(row[j]), 4)) for j in order]
-            for row, order in zip(likeness, best, strict=True)
-        ]
-    return found
-
-
-def centred_cosine(decoded: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the cosine (n, m) of (n, d) and (m, d) after the known rows' mean is removed from both."""
-    mean = known.mean(0)
-    a, b = decoded - mean, known - mean
-    a /= np.linalg.norm(a, axis=1, keepdims=True) + 1e-8
-    b /= np.linalg.norm(b, axis=1, keepdims=True) + 1e-8
-    return np.asarray(a @ b.T)
 
 
 def new_manifest(

@@ -233,7 +233,7 @@ class RunWriter:
 
     def set_patterns(self, voxel_ids: NDArray[np.int64], values: NDArray[np.floating[Any]], space: Space) -> None:
         """Write the clips' fMRI (n_clips, n_voxels), and where its voxels lie."""
-        arrays = {"voxel_ids": voxel_ids.astype(np.int64), "values": values.astype(np.float16)}
+        arrays: dict[str, NDArray[Any]] = {"voxel_ids": voxel_ids.astype(np.int64), "values": values.astype(np.float16)}
         if values.shape != (len(self.manifest.clip_ids), len(voxel_ids)):
             raise DataError(f"patterns must be (n_clips, n_voxels={len(voxel_ids)}), got {values.shape}")
         self._save("patterns.safetensors", arrays)

@@ -57,6 +57,9 @@ class Plan(_Strict):
         description="separate: each repeat a sample (8,640 on CC2017); average: one sample a clip; "
         "mixed: each repeat, blended with another by a random share.",
     )
+    start: Literal["random", "ridge"] = Field(
+        "random", description="ridge: SADs start at ridge regression (needs sad.linear_path); not in the paper."
+    )
     crossfit_folds: int = Field(3, ge=2, description="Folds of runs where MAD trains on cross-fitted text.")
     seed: int = 0
 
@@ -75,16 +78,17 @@ class TrainingConfig(_Strict):
     device: str = "cpu"
 
 
-_FAST_SAD = LoopConfig(epochs=12, batch_size=128, lr=2e-3, schedule="onecycle", weight_decay=0.05)
+_FAST_SAD = LoopConfig(epochs=6, batch_size=128, lr=5e-4, schedule="onecycle", weight_decay=0.05)
 _FAST_MAD = LoopConfig(epochs=5, batch_size=64, lr=2e-3, schedule="onecycle", weight_decay=0.05)
 _TINY = LoopConfig(epochs=2, batch_size=16, lr=1e-3)
 
 PLANS: dict[str, Plan] = {
     "semvideo": Plan(),
     "semvideo-phantom": Plan(
-        sad=StagePlan(pretrain=_FAST_SAD, finetune=_FAST_SAD.model_copy(update={"epochs": 4, "lr": 5e-4})),
+        sad=StagePlan(pretrain=_FAST_SAD, finetune=_FAST_SAD.model_copy(update={"epochs": 3, "lr": 2e-4})),
         mad=StagePlan(pretrain=_FAST_MAD, finetune=_FAST_MAD.model_copy(update={"epochs": 2, "lr": 5e-4})),
         repeats="mixed",
+        start="ridge",
     ),
     "semvideo-tiny": Plan(
         sad=StagePlan(pretrain=_TINY, finetune=_TINY), mad=StagePlan(pretrain=_TINY, finetune=_TINY), crossfit_folds=2

@@ -3,10 +3,11 @@
 The walk of :func:`crossval`:
 
 1. each trial type has captions; a text encoder turns them into codes Z of a level (C_anchor, C_holi, ...);
-2. for each run: train a small SAD per level (and seed) on the other runs, decode the run's volumes from fMRI alone;
-3. nearest caption: cosine of the decoded code and each trial type's, both less the mean code of all trial types (no
-   label of the held-out run enters: the mean is of the captions); levels and seeds are averaged. A block's code is the
-   mean of its volumes' codes;
+2. for each run: start a small SAD per level (and seed) at ridge regression, whose strength is chosen on the other runs
+   alone, train it on them, and decode the run's volumes from fMRI alone;
+3. nearest caption: cosine of the decoded code and each trial type's, in the space where the captions compared are
+   centred and white (see :func:`similarities`); levels and seeds are averaged. A block's code is the mean of its
+   volumes' codes;
 4. permutation p: trial types are exchanged between the blocks within each run, the decoded codes stay as they are.
 
 Nothing is chosen on the run that is tested; the last epoch is kept.
@@ -30,6 +31,7 @@ from pipeline.errors import DataError
 from pipeline.methods.semvideo import SAD, Batch, SADConfig, Sizes
 from training.config import LoopConfig
 from training.loop import Progress, Task, fit
+from training.warm import Lines, ridge_start
 
 Array = NDArray[np.float32]
 LEVELS = ("anchor", "motion", "holi")
@@ -43,11 +45,12 @@ SMALL_SAD = SADConfig(
     refine_steps=0,
     temperature=(0.1, 0.1),
     mixco_share=1.0,
+    linear_path=True,
 )
 SMALL_LOOP = LoopConfig(
-    epochs=20,
+    epochs=10,
     batch_size=96,
-    lr=1e-3,
+    lr=3e-4,
     schedule="onecycle",
     warmup=0.1,
     weight_decay=0.05,
@@ -127,7 +130,8 @@ def crossval(
                 cues[level][test] = z[0]
                 continue
             for member in range(n_members):
-                part = _train(fmri[~test], z[kind_of[~test]], config, loop, seed=seed + 1000 * member + number)
+                shown, runs_of = z[kind_of[~test]], clipset.groups[~test]
+                part = _train(fmri[~test], shown, runs_of, config, loop, seed=seed + 1000 * member + number)
                 found = part.decode({"all": torch.from_numpy(fmri[test])}, None).numpy()
                 cues[level][test] += found / n_members
                 done += 1
@@ -146,7 +150,7 @@ def crossval(
         "n_runs": len(runs),
         "per_type": {kind: round(float(right[kind_of == k].mean()), 4) for k, kind in enumerate(kinds)},
         "compared": [level for level, z in table.items() if _varies(z)],
-        "rule": "nearest caption by cosine, less the mean code of all trial types, levels averaged",
+        "rule": "nearest caption by cosine, codes centred and whitened over the captions compared, levels averaged",
         "permutation": f"{n_permutations} exchanges of trial types between the blocks within each run",
         "seed": seed,
         "members": n_members,
@@ -169,14 +173,16 @@ def _labels(clipset: ClipSet) -> tuple[list[str], NDArray[np.int64], NDArray[np.
     return [str(kind) for kind in kinds], kind_of, block_of
 
 
-def _train(fmri: Array, text: Array, config: SADConfig, loop: LoopConfig, seed: int) -> SAD:
-    """Train one SAD on volumes (n, n_voxels) and codes (n, n_tokens, d_text)."""
+def _train(fmri: Array, text: Array, runs: NDArray[np.str_], config: SADConfig, loop: LoopConfig, seed: int) -> SAD:
+    """Train one SAD on volumes (n, n_voxels), codes (n, n_tokens, d_text) and their runs (n,)."""
     sizes = Sizes(n_voxels={"all": fmri.shape[1]}, n_tokens=text.shape[1], d_text=text.shape[2], latent=(1, 1, 1))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         part = SAD(config, sizes, 1)
     x, z = torch.from_numpy(fmri), torch.from_numpy(text)
     part.prepare(z)
+    if config.linear_path:
+        ridge_start(part, {"all": Lines(x, torch.arange(len(x)), runs)}, z, n_folds=len(np.unique(runs)))
 
     def loss(rows: Tensor, share: float, generator: torch.Generator) -> dict[str, Tensor]:
         return part.training_step(Batch({"all": x[rows]}, z[rows]), share, generator)
@@ -191,7 +197,12 @@ def _varies(z: Array) -> bool:
 
 
 def similarities(cues: Mapping[str, Array], table: Mapping[str, Array]) -> Array:
-    """Return the cosine of each decoded code and each trial type's: (n_volumes, n_types), averaged over levels.
+    """Compare each decoded code with each trial type's: (n_volumes, n_types), averaged over levels.
+
+    Codes are taken less their mean over the trial types and whitened by the trial types' own codes: captions that
+    differ by a noun lie at very unequal distances in Z, and the nearest of them would be told by the longest
+    difference alone. Both come from the captions, no label is used. The value is the projection of the decoded code
+    on the direction of each trial type's; a block is the mean of codes, so it keeps their length.
 
     Parameters
     ----------
@@ -201,10 +212,11 @@ def similarities(cues: Mapping[str, Array], table: Mapping[str, Array]) -> Array
     for level, z in table.items():
         if _varies(z):
             flat, centre = z.reshape(len(z), -1), z.mean(0).reshape(-1)
-            wanted, found = flat - centre, cues[level].reshape(len(cues[level]), -1) - centre
-            wanted = wanted / np.linalg.norm(wanted, axis=1, keepdims=True)
-            # The decoded length is kept within a level's own scale: a block is the mean of codes, not of directions.
-            parts.append((found @ wanted.T) / np.linalg.norm(flat - centre, axis=1).mean())
+            directions, scale, axes = np.linalg.svd(flat - centre, full_matrices=False)
+            kept = scale > 1e-3 * scale[0]
+            wanted = directions[:, kept] / np.linalg.norm(directions[:, kept], axis=1, keepdims=True)
+            found = (cues[level].reshape(len(cues[level]), -1) - centre) @ axes[kept].T / scale[kept]
+            parts.append(found @ wanted.T)
     if not parts:
         raise DataError("no level of caption tells the trial types apart; give them different captions")
     return np.asarray(np.mean(parts, axis=0), dtype=np.float32)

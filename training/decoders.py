@@ -14,58 +14,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pipeline.clipset import ClipSet
 from pipeline.errors import ConfigError, DataError
 from pipeline.methods.semvideo import LEVELS, MAD, SAD, Batch, SemVideo, SemVideoConfig, Sizes
 from pipeline.paths import write_json
 from training.config import LoopConfig, Plan, StagePlan
+from training.held_out import text_scores, video_scores
 from training.loop import Progress, Task, fit
-from training.samples import Samples, Targets, averages, sizes_of
+from training.samples import Samples, Targets, averages, make_targets, sizes_of
+from training.warm import Lines, ridge_start
 
-if TYPE_CHECKING:
-    from pipeline.backbones import World
+__all__ = ["Targets", "make_targets", "train_semvideo"]
 
 ClipSets = Mapping[str, ClipSet]
 LossOf = Callable[[Samples], Callable[..., Any]]
-
-
-def make_targets(world: World, clipset: ClipSet, n_frames: int = 6, batch_size: int = 32) -> Targets:
-    """Encode a clip set's captions and frames with a world's text encoder and VAE.
-
-    Parameters
-    ----------
-    world : World
-    clipset : ClipSet
-        With captions of the three levels; without a stimulus there are no latents.
-    n_frames, batch_size : int
-    """
-    from pipeline.backbones import encode_frames, encode_text
-
-    missing = [level for level in LEVELS if level not in clipset.captions]
-    if missing:
-        raise DataError(f"{clipset.subject}: training needs captions {', '.join(LEVELS)}, lacks {', '.join(missing)}")
-    text = {}
-    for level in LEVELS:
-        # The same words have the same embedding: encode each wording once.
-        words, place = np.unique(clipset.captions[level], return_inverse=True)
-        text[level] = np.asarray(encode_text(world, words.tolist()))[place].astype(np.float32)
-    latents = None
-    if clipset.stimulus is not None:
-        clips = [np.asarray(encode_frames(world, clipset.stimulus.frames(i, n_frames))) for i in range(len(clipset))]
-        parts = []
-        for i in range(0, len(clipset), batch_size):
-            clips = [clipset.stimulus.frames(j, n_frames) for j in range(i, min(i + batch_size, len(clipset)))]
-            found = np.asarray(encode_frames(world, np.concatenate(clips)))
-            parts.append(found.reshape(len(clips), n_frames, *found.shape[1:]))
-        latents = np.concatenate(parts).astype(np.float32)
-    return Targets(clipset.clip_ids, text, latents)
 
 
 def train_semvideo(
@@ -168,6 +136,7 @@ class _Job:
         self.resume, self.device, self.progress = resume, device, progress
         self.sizes = sizes_of(train, targets)
         self.report: dict[str, Any] = {}
+        self.alphas: dict[str, dict[str, float]] = {}
         self._val_text: dict[str, Tensor] = {}
         self.val_sets = averages(val, targets, config.n_volumes)
 
@@ -203,6 +172,7 @@ class _Job:
     def _both(self, stage: str, plan: StagePlan, loss_of: LossOf) -> dict[str, nn.Module]:
         """Pre-train on all subjects, then fine-tune on each: {subject: network}."""
         part = self._new(stage, self.sizes, self.plan.seed)
+        self._warm(f"{stage}-all", stage, part, self.train)
         self._fit(f"{stage}-all", stage, part, self.train, plan.pretrain, loss_of)
         single = {}
         for subject, clipset in self.train.items():
@@ -250,7 +220,22 @@ class _Job:
             "best_score": state.best,
             "seconds": round(state.seconds, 1),
             "n_samples": len(samples),
+            "ridge_alpha": self.alphas.get(name),
         }
+
+    def _warm(self, name: str, stage: str, part: nn.Module, clipsets: ClipSets) -> None:
+        """Start a SAD at ridge regression, unless its training has already begun."""
+        begun = self.resume and (self.out / "stages" / name / "state" / "state.json").is_file()
+        if self.plan.start != "ridge" or not isinstance(part, SAD) or begun:
+            return
+        lines = {}
+        for subject, clipset in clipsets.items():
+            samples = Samples({subject: clipset}, self.targets, self.config.n_volumes, "separate")
+            fmri = samples.batch(torch.arange(len(samples)))[0][subject]
+            lines[subject] = Lines(fmri, samples.target, clipset.groups[samples.clip.numpy()])
+        part.cpu()
+        self.alphas[name] = ridge_start(part, lines, self.targets.level(stage))
+        part.to(self.device)
 
     def _samples(self, clipsets: ClipSets) -> Samples:
         return Samples(clipsets, self.targets, self.config.n_volumes, self.plan.repeats)
@@ -304,6 +289,7 @@ class _Job:
             part = self._new("motion", self.sizes, self.plan.seed + 1 + fold)
             loop = self.plan.sad.pretrain.model_copy(update={"keep": "last", "patience": None})
             name = f"motion-without-{fold + 1}-of-{n_folds}"
+            self._warm(name, "motion", part, rest)
             self._fit(name, "motion", part, rest, loop, self._sad_loss("motion"), validate=False)
             for subject, clipset in self.train.items():
                 samples = self._samples({subject: clipset})
@@ -364,33 +350,6 @@ class _Job:
             seed=self.plan.seed,
             training=training,
         )
-
-
-def text_scores(part: SAD, fmri: dict[str, Tensor], text: Tensor) -> dict[str, float]:
-    """Score a SAD's guess: mean centred cosine (``score``), R2, and share of samples whose own text is the nearest.
-
-    The nearest is sought among the distinct texts of the set; ``text`` is (n, n_tokens, d_text).
-    """
-    target = part.space.encode(text[:, 1:]).flatten(1)
-    guess = part.guess(part.norm(part.mapper(fmri))).flatten(1)
-    cosine = F.cosine_similarity(guess, target).mean()
-    distinct, own = torch.unique(target, dim=0, return_inverse=True)
-    nearest = (F.normalize(guess, dim=1) @ F.normalize(distinct, dim=1).T).argmax(1)
-    r2 = 1 - (guess - target).pow(2).sum() / target.pow(2).sum()
-    return {"score": float(cosine), "r2": float(r2), "nearest": float((nearest == own).float().mean())}
-
-
-def video_scores(part: MAD, fmri: dict[str, Tensor], text: Tensor, video: Tensor) -> dict[str, float]:
-    """Score MAD: negative mean absolute error (``score``), the same with the null text, cosine of frame changes."""
-    target = part.space.encode(video.to(text.device))
-    found, null = part(fmri, text), part(fmri, None)
-    change = F.cosine_similarity(found.diff(dim=1).flatten(1), target.diff(dim=1).flatten(1)).mean()
-    return {
-        "score": -float(F.l1_loss(found, target)),
-        "score_null": -float(F.l1_loss(null, target)),
-        "cosine": float(F.cosine_similarity(found.flatten(1), target.flatten(1)).mean()),
-        "change": float(change),
-    }
 
 
 def _alone(sizes: Sizes, subject: str) -> Sizes:

@@ -15,6 +15,7 @@ from pipeline.clipset import ClipSet
 from pipeline.errors import DataError
 
 if TYPE_CHECKING:
+    from pipeline.backbones import World
     from pipeline.methods.semvideo import Sizes
 
 LEVELS = ("anchor", "motion", "holi")
@@ -70,6 +71,37 @@ class Targets:
         if self.latents is None:
             raise DataError("targets: MAD needs the latents of the clips; give a stimulus, or leave the stage mad out")
         return torch.as_tensor(np.asarray(self.latents, dtype=np.float32))
+
+
+def make_targets(world: World, clipset: ClipSet, n_frames: int = 6, batch_size: int = 32) -> Targets:
+    """Encode a clip set's captions and frames with a world's text encoder and VAE.
+
+    Parameters
+    ----------
+    world : World
+    clipset : ClipSet
+        With captions of the three levels; without a stimulus there are no latents.
+    n_frames, batch_size : int
+    """
+    from pipeline.backbones import encode_frames, encode_text
+
+    missing = [level for level in LEVELS if level not in clipset.captions]
+    if missing:
+        raise DataError(f"{clipset.subject}: training needs captions {', '.join(LEVELS)}, lacks {', '.join(missing)}")
+    text = {}
+    for level in LEVELS:
+        # The same words have the same embedding: encode each wording once.
+        words, place = np.unique(clipset.captions[level], return_inverse=True)
+        text[level] = np.asarray(encode_text(world, words.tolist()))[place].astype(np.float32)
+    latents = None
+    if clipset.stimulus is not None:
+        parts = []
+        for i in range(0, len(clipset), batch_size):
+            clips = [clipset.stimulus.frames(j, n_frames) for j in range(i, min(i + batch_size, len(clipset)))]
+            found = np.asarray(encode_frames(world, np.concatenate(clips)))
+            parts.append(found.reshape(len(clips), n_frames, *found.shape[1:]))
+        latents = np.concatenate(parts).astype(np.float32)
+    return Targets(clipset.clip_ids, text, latents)
 
 
 def join_targets(parts: list[Targets]) -> Targets:

@@ -50,7 +50,8 @@ class Cc2017Reader:
     def __init__(self, root: Path, options: ImportOptions, captions: Path | None) -> None:
         self.layout = scan_cc2017(root)
         self.options, self.captions = options, captions
-        self.title, self.simulated, self.tr = self.layout.title, self.layout.simulated, self.layout.tr
+        self.title, self.simulated = self.layout.title, self.layout.simulated
+        self.tr: float | None = self.layout.tr
         self.subjects = sorted(self.layout.subjects)
         self.notes: list[str] = []
 

@@ -27,6 +27,7 @@ class SADConfig(Strict):
     dropout: float = Field(0.15, ge=0, lt=1, description="Dropout in the MLP and refiner; not in the paper.")
     voxel_dropout: float = Field(0.0, ge=0, lt=1, description="Share of voxels hidden in training; not in the paper.")
     voxel_noise: float = Field(0.0, ge=0, description="Noise added to z-scored voxels in training; not in the paper.")
+    linear_path: bool = Field(False, description="A linear way from mapper to Z beside the MLP; not in the paper.")
     refiner_layers: int = Field(4, ge=0, description="Refiner transformer layers (C.1.1); 0 leaves the refiner out.")
     refiner_heads: int = Field(8, gt=0, description="Attention heads of the refiner (C.1.1).")
     refiner_head_size: int = Field(64, gt=0, description="Size of a refiner head (C.1.1).")
@@ -61,6 +62,11 @@ class SAD(nn.Module):
         self.norm = nn.LayerNorm(config.hidden) if config.norm else nn.Identity()
         widths = [config.hidden, *config.mlp_hidden, shape[0] * shape[1]]
         self.mlp = mlp(widths, config.activation, config.dropout, config.norm)
+        self.path: nn.Linear | None = None
+        if config.linear_path:
+            self.path = nn.Linear(config.hidden, widths[-1], bias=False)
+            nn.init.zeros_(self.mlp[-1].weight)
+            nn.init.zeros_(self.mlp[-1].bias)
         self.refiner: Refiner | None = None
         if config.refiner_layers:
             heads = (config.refiner_layers, config.refiner_heads, config.refiner_head_size)
@@ -74,14 +80,17 @@ class SAD(nn.Module):
         self.space.fit(text[:, 1:])
 
     def guess(self, shared: Tensor) -> Tensor:
-        """Map the shared space (B, hidden) to a standardised embedding (B, n_tokens - 1, d_text)."""
-        return self.mlp(shared).unflatten(1, tuple(self.space.mean.shape))
+        """Map what the mapper made (B, hidden) to a standardised embedding (B, n_tokens - 1, d_text)."""
+        flat = self.mlp(self.norm(shared))
+        if self.path is not None:
+            flat = flat + self.path(shared)
+        return flat.unflatten(1, tuple(self.space.mean.shape))
 
     def training_step(self, batch: Batch, progress: float, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Return eq. 7's terms and their weighted sum ``loss``."""
         config = self.config
         target = self.space.encode(batch.text[:, 1:])
-        shared = self.norm(self.mapper(batch.fmri))
+        shared = self.mapper(batch.fmri)
         temperature = losses.anneal(*config.temperature, progress)
         wanted = target
         if progress < config.mixco_share:
@@ -121,7 +130,7 @@ class SAD(nn.Module):
     @torch.no_grad()
     def decode(self, fmri: dict[str, Tensor], noise: Tensor | None) -> Tensor:
         """Decode voxels to Z (B, n_tokens, d_text); ``noise`` (B, n_tokens - 1, d_text) starts the refiner."""
-        z = self.guess(self.norm(self.mapper(fmri)))
+        z = self.guess(self.mapper(fmri))
         if self.refiner is not None and noise is not None and self.config.refine_steps:
             guess, z = z, noise
             scheduler = self._scheduler()

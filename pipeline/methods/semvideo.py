@@ -50,10 +50,8 @@ PHANTOM = SemVideoConfig(
         mlp_hidden=(128,),
         dropout=0.2,
         voxel_dropout=0.2,
-        refiner_layers=2,
-        refiner_heads=4,
-        refiner_head_size=24,
-        refine_temperature=0.0,
+        linear_path=True,
+        refiner_layers=0,
         temperature=(0.1, 0.1),
     ),
     mad=MADConfig(

@@ -321,11 +321,15 @@ def generator(seed: int, clip_id: str, purpose: str) -> torch.Generator:
 
 
 def spread(latents: NDArray[np.float32], n_frames: int, how: str = "linear") -> NDArray[np.float32]:
-    """Spread (n, t, c, h, w) evenly over ``n_frames``, first on first and last on last."""
-    place = np.linspace(0, latents.shape[1] - 1, n_frames)
+    """Spread (n, t, c, h, w) over ``n_frames`` of the same clip: latent k belongs to frame floor(k * n_frames / t).
+
+    Frames between two of these are blended (``linear``) or take the nearer one; those after the last one repeat it.
+    """
+    t = latents.shape[1]
+    place = np.interp(np.arange(n_frames), np.arange(t) * n_frames // t, np.arange(t))
     if how == "nearest":
         return np.ascontiguousarray(latents[:, np.rint(place).astype(int)])
-    low = np.minimum(place.astype(int), latents.shape[1] - 2) if latents.shape[1] > 1 else np.zeros(n_frames, int)
-    high = np.minimum(low + 1, latents.shape[1] - 1)
+    low = np.floor(place).astype(int)
+    high = np.minimum(low + 1, t - 1)
     share = (place - low)[:, None, None, None].astype(np.float32)
     return np.ascontiguousarray(latents[:, low] * (1 - share) + latents[:, high] * share)

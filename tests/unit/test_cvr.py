@@ -120,11 +120,15 @@ def test_frames_survive_the_latents_layout(world: World) -> None:
     assert decode_latents(world, latents).shape == frames.shape
 
 
-def test_spread_keeps_the_first_and_last_frame() -> None:
+def test_spread_puts_each_latent_where_its_frame_was_taken() -> None:
+    from pipeline.metrics import sample_frames
+
     latents = np.random.default_rng(4).standard_normal((2, 6, 4, 3, 3)).astype(np.float32)
-    linear = spread(latents, 16)
-    assert np.allclose(linear[:, [0, 3, 15]], latents[:, [0, 1, 5]], atol=1e-6)
-    assert np.array_equal(spread(latents, 16, "nearest")[:, 15], latents[:, 5])
+    for how in ("linear", "nearest"):
+        wide = spread(latents, 16, how)
+        taken = [i[0] for i in sample_frames(np.arange(16)[:, None, None, None], 6)[:, 0, 0]]
+        assert np.allclose(wide[:, taken], latents, atol=1e-6)
+        assert np.array_equal(wide[:, 15], latents[:, 5])
 
 
 def test_missing_weights_are_named(tmp_path: object) -> None:

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import readme_figures
 import readme_tree
 from packaging.requirements import Requirement
 
@@ -52,6 +53,11 @@ def test_the_tree_in_the_readme_is_true():
     readme = text_of("README.md")
     assert readme_tree.START in readme
     assert readme == readme_tree.replaced(readme), "run `make tree`"
+
+
+def test_the_figures_in_the_readme_are_those_of_the_manifest():
+    readme = text_of("README.md")
+    assert readme == readme_figures.replaced(readme), "run `make tree`"
 
 
 def test_every_entry_of_the_tree_says_what_it_is():

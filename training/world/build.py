@@ -129,7 +129,7 @@ def _run(
         from training.world.vae import train_vae
 
         vae, seconds = train_vae(world_clips(N_VAE_CLIPS, FILM_SEED), work, steps[name])
-        vae.save_pretrained(out / "vae")  # type: ignore[operator]
+        vae.save_pretrained(out / "vae")
         return {"seconds": seconds}
     if name == "clip":
         from training.world.clip import train_clip
@@ -148,8 +148,8 @@ def _run(
         from training.world.data import world_clips
         from training.world.judges import train_judges
 
-        films = [world_clips(n, JUDGE_SEED + i, "any") for i, n in enumerate(N_JUDGE_CLIPS)]
-        return train_judges(*films, work, out, steps[name])
+        clips, held_out = (world_clips(n, JUDGE_SEED + i, "any") for i, n in enumerate(N_JUDGE_CLIPS))
+        return train_judges(clips, held_out, work, out, steps[name])
     if name == "decoders":
         from training.world.shipped import train_decoders
 
@@ -163,7 +163,7 @@ def write_manifest(out: Path, work: Path) -> dict[str, Any]:
     """Write ``manifest.json``: what was trained how, every file's hash, and the scores."""
     done = {stage: work / f"{stage}.done.json" for stage in STAGES}
     notes = {stage: json.loads(path.read_text()) for stage, path in done.items() if path.is_file()}
-    scores = notes.get("runs", {}).get("scores", {})
+    scores = notes.get("runs", {}).get("scores", {}) | _real_brain(out, work)
     for stage in notes.values():
         stage.pop("scores", None)
     skip = out / "manifest.json"
@@ -185,3 +185,13 @@ def write_manifest(out: Path, work: Path) -> dict[str, Any]:
     }
     write_json(skip, manifest)
     return manifest
+
+
+def _real_brain(out: Path, work: Path) -> dict[str, Any]:
+    """Return what `crossval` found on Haxby 2001, where it was run in this working folder or for the last manifest."""
+    found = work.parent / "haxby2001-crossval" / "crossval.json"
+    if found.is_file():
+        return {"haxby2001": json.loads(found.read_text(encoding="utf-8"))}
+    old = out / "manifest.json"
+    kept = json.loads(old.read_text(encoding="utf-8"))["scores"].get("haxby2001") if old.is_file() else None
+    return {"haxby2001": kept} if kept else {}

@@ -152,7 +152,7 @@ def _save_text_encoder(
         hidden = encoder(input_ids=probe).last_hidden_state
         eos = (probe == tokenizer.eos_token_id).int().argmax(1)
         pooled = hidden[torch.arange(len(probe)), eos] @ model.state_dict()["text_projection"]
-        reference = model.encode_text(probe)  # type: ignore[operator]
+        reference = model.encode_text(probe)
     if not torch.allclose(pooled, reference, atol=1e-4):
         raise WeightsError("text encoder: transformers' text tower differs from open_clip's; check the conversion")
     encoder.save_pretrained(folder)

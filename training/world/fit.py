@@ -79,7 +79,7 @@ def fit(name: str, model: torch.nn.Module, loss: Loss, options: FitOptions, work
             optimizer.param_groups[0]["lr"] = options.lr * _one_cycle(step / options.steps)
             terms = loss(step)
             total = torch.stack([v.float() for v in terms.values()]).sum()
-            total.backward()  # type: ignore[no-untyped-call]
+            total.backward()
             torch.nn.utils.clip_grad_norm_(parameters.values(), options.clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional
 
 from pipeline.judges import LUMA, Judge, JudgeFacts
+from pipeline.metrics import sample_frames
 from pipeline.phantom.scenes import FRAME_SIZE, MOTIONS, OBJECTS
 from training.world.data import WorldClips
 from training.world.fit import FitOptions, fit
@@ -51,8 +52,8 @@ def _degrade(pixels: torch.Tensor) -> torch.Tensor:
 
 def motion_input(frames: torch.Tensor) -> torch.Tensor:
     """Stack six frames in grey as channels: (n, n_frames, h, w, 3) uint8 to (n, 6, h, w) in -1..1."""
-    index = torch.linspace(0, frames.shape[1] - 1, N_FRAMES_JUDGED).round().long()
-    grey: torch.Tensor = (frames[:, index].float() @ GREY) / 127.5 - 1.0
+    chosen = torch.from_numpy(sample_frames(frames.numpy(), N_FRAMES_JUDGED))
+    grey: torch.Tensor = (chosen.float() @ GREY) / 127.5 - 1.0
     return grey
 
 

@@ -12,8 +12,9 @@ import numpy as np
 from pipeline.backbones import World, local
 from pipeline.clipset import ClipSet
 from pipeline.judges import Judge
+from pipeline.nearest import nearest_captions
 from pipeline.paths import atomic_folder
-from pipeline.reconstruct import decode, nearest_captions, new_manifest, record
+from pipeline.reconstruct import decode, new_manifest, record
 from pipeline.render.cvr import CONFIGS, CVR
 from pipeline.runs import FULL, RunWriter, Score, Space, variant_name
 from training.world import scores
@@ -103,7 +104,7 @@ def _write_run(
         variant = variant_name(without)
         part = clipset.take(np.arange(len(shown)))
         values[variant] = scores.evaluate(truth[: len(shown)], scores.stack(made[variant]), part, judges)[1]
-    changes = {"layout": "compact", "title": f"SemVideo, phantom {clipset.subject} (simulated)"}
+    changes: dict[str, Any] = {"layout": "compact", "title": f"SemVideo, phantom {clipset.subject} (simulated)"}
     manifest = new_manifest(clipset, dataset, name, 0, world, cvr, **changes)
     with atomic_folder(runs / name) as folder:
         writer = RunWriter(folder, manifest)
