@@ -86,11 +86,14 @@ def _paper() -> Backbones:
     )
 
 
-def local(folder: Path, name: str = "phantom", size: int = 64, simulated: bool = True) -> Backbones:
-    """Return the profile of a folder that holds each part in a folder of its own name."""
+def local(folder: Path, name: str = "phantom", size: int = 64, n_frames: int = 6, simulated: bool = True) -> Backbones:
+    """Return the profile of a folder that holds each part in a folder of its own name.
+
+    The phantom's renderer makes the six frames that the decoders use, which suits a machine without a GPU.
+    """
     parts = ("vae", "text_encoder", "tokenizer", "unet", "motion_adapter", "controlnet", "scheduler")
     sources = {part: Source(repo=str(folder / part)) for part in parts}
-    return Backbones(name=name, size=size, simulated=simulated, **sources)
+    return Backbones(name=name, size=size, n_frames=n_frames, simulated=simulated, **sources)
 
 
 def profile(name: str = "phantom") -> Backbones:

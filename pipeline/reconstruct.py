@@ -268,6 +268,7 @@ def new_manifest(
         "clip_ids": tuple(str(c) for c in clipset.clip_ids),
         "streams": ("motion", "anchor", "reconstruction"),
         "size": (world.backbones.size,) * 2,
+        "fps": world.backbones.n_frames / 2.0,
         "n_frames": {"motion": n_decoded, "anchor": 1, "reconstruction": world.backbones.n_frames},
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }

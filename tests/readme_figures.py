@@ -13,6 +13,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 MANIFEST = ROOT / "assets" / "phantom" / "manifest.json"
+NONE = "No run of the phantom is scored yet: `python -m training phantom` makes and scores them."
 START, END = "<!-- scores -->", "<!-- end of scores -->"
 STEPS = {"truth": "the truth itself", "round_trip": "autoencoder round trip", "true_cues": "rendered from true cues"}
 VARIANTS = {
@@ -28,7 +29,8 @@ def figures() -> str:
     """Return the block that stands between the markers."""
     scores = json.loads(MANIFEST.read_text(encoding="utf-8"))["scores"]
     subjects = sorted(name for name in scores if name.startswith("sub-"))
-    lines = [START, "", *_recognition(scores, subjects), "", *_ablations(scores, subjects)]
+    lines = [START, ""]
+    lines += [*_recognition(scores, subjects), "", *_ablations(scores, subjects)] if subjects else [NONE]
     if "haxby2001" in scores:
         lines += ["", *_haxby(scores["haxby2001"])]
     return "\n".join([*lines, "", END])

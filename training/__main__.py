@@ -111,7 +111,8 @@ def crossval(
     subject: Annotated[str | None, typer.Option("--subject", help="Default: the first")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of weights, data order and permutations")] = 0,
     members: Annotated[int, typer.Option("--members", min=1, help="SADs per level and run, averaged")] = 3,
-    out: Annotated[Path | None, typer.Option("--out", help="Default HOME/runs/DATASET-crossval")] = None,
+    render: Annotated[int, typer.Option("--render", min=0, help="Held-out blocks to render as a run; 0: none")] = 8,
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder; default HOME/runs/DATASET-crossval")] = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
@@ -129,20 +130,26 @@ def crossval(
     clipset = load(dataset, chosen, "all", folder)
 
     from pipeline.backbones import encode_text
-    from training.crossval import caption_codes, save_crossval
+    from training.block_run import render_blocks, save_crossval
+    from training.crossval import caption_codes
     from training.crossval import crossval as cross_validate
 
     world = _world(None)
     codes = caption_codes(clipset, lambda texts: encode_text(world, texts))
     with progress_bar("crossval") as tell:
         result = cross_validate(clipset, codes, seed=seed, n_members=members, progress=tell)
-    target = save_crossval(result, out or folder / "runs" / f"{dataset}-crossval")
+    name = f"{dataset}-crossval"
+    save_crossval(result, folder / "training" / name)
+    target = out or folder / "runs" / name
+    if render:
+        with progress_bar("render") as tell:
+            render_blocks(result, dataset, target, render, seed, tell)
     found = result.summary
     say(f"{chosen}: volumes {found['volume_accuracy']:.3f}, blocks {found['block_accuracy']:.3f}", quiet=as_json)
     say(f"chance {found['chance']:.3f}, permutation p {found['permutation_p']:.4f}", quiet=as_json)
     for name, scores in found["references"].items():
         say(f"{name}: {scores['volume_accuracy']:.3f}, blocks {scores['block_accuracy']:.3f}", quiet=as_json)
-    finish({"dataset": dataset, "subject": chosen, **found, "out": str(target)}, as_json)
+    finish({"dataset": dataset, "subject": chosen, **found, "run": str(target) if render else None}, as_json)
 
 
 def _subjects(settings: TrainingConfig, home: Path) -> list[str]:

@@ -31,6 +31,7 @@ from pipeline.errors import DataError
 from pipeline.methods.semvideo import SAD, Batch, SADConfig, Sizes
 from training.config import LoopConfig
 from training.loop import Progress, Task, fit
+from training.references import accuracies, block_means, permutation_p, reference_classifiers
 from training.warm import Lines, ridge_start
 
 Array = NDArray[np.float32]
@@ -70,12 +71,15 @@ class Crossval:
     volumes : ClipSet
         With the cues decoded for each volume while its run was held out.
     blocks : ClipSet
-        One clip a block: mean fMRI and mean cues of its volumes.
+        One clip a block, in the order of recording: mean fMRI and mean cues of its volumes.
+    block_right : (n_blocks,) bool
+        Whether the nearest caption of each block is its own trial type's.
     """
 
     summary: dict[str, Any]
     volumes: ClipSet
     blocks: ClipSet
+    block_right: NDArray[np.bool_]
 
 
 def crossval(
@@ -158,7 +162,10 @@ def crossval(
         "loop": loop.model_dump(mode="json"),
     }
     volumes = clipset.with_cues(**cues)
-    return Crossval(summary, volumes, mean_blocks(volumes))
+    blocks = mean_blocks(volumes)
+    guessed, kinds_of = block_means(similarity, kind_of, block_of)
+    right_of = dict(zip(np.unique(clipset.labels["block"]).tolist(), guessed.argmax(1) == kinds_of, strict=True))
+    return Crossval(summary, volumes, blocks, np.array([right_of[str(b)] for b in blocks.clip_ids]))
 
 
 def _labels(clipset: ClipSet) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
@@ -222,74 +229,6 @@ def similarities(cues: Mapping[str, Array], table: Mapping[str, Array]) -> Array
     return np.asarray(np.mean(parts, axis=0), dtype=np.float32)
 
 
-def accuracies(similarity: NDArray[Any], kind_of: NDArray[np.int64], block_of: NDArray[np.int64]) -> dict[str, float]:
-    """Return the share of volumes, and of blocks (mean over their volumes), whose nearest trial type is their own."""
-    blocks, kinds = _block_means(similarity, kind_of, block_of)
-    return {
-        "volume_accuracy": float((similarity.argmax(1) == kind_of).mean()),
-        "block_accuracy": float((blocks.argmax(1) == kinds).mean()),
-    }
-
-
-def _block_means(
-    similarity: NDArray[Any], kind_of: NDArray[np.int64], block_of: NDArray[np.int64]
-) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    count = np.bincount(block_of)
-    means = np.stack([np.bincount(block_of, column) / count for column in similarity.T], 1)
-    first = np.unique(block_of, return_index=True)[1]
-    return means, kind_of[first]
-
-
-def permutation_p(
-    similarity: NDArray[Any],
-    kind_of: NDArray[np.int64],
-    block_of: NDArray[np.int64],
-    runs: NDArray[Any],
-    n_permutations: int,
-    seed: int,
-) -> float:
-    """Return (1 + permutations at least as accurate) / (1 + permutations), for the volume accuracy.
-
-    Whole blocks exchange their trial types within a run, which keeps the dependence of a block's volumes.
-    """
-    rng = np.random.default_rng(seed)
-    guess = similarity.argmax(1)
-    observed = (guess == kind_of).mean()
-    first = np.unique(block_of, return_index=True)[1]
-    kinds, run_of = kind_of[first], runs[first]
-    hits = 0
-    for _ in range(n_permutations):
-        shuffled = kinds.copy()
-        for run in np.unique(run_of):
-            own = np.flatnonzero(run_of == run)
-            shuffled[own] = kinds[rng.permutation(own)]
-        hits += bool((guess == shuffled[block_of]).mean() >= observed - 1e-12)
-    return (1 + hits) / (1 + n_permutations)
-
-
-def reference_classifiers(
-    fmri: Array, kind_of: NDArray[np.int64], block_of: NDArray[np.int64], runs: NDArray[Any], seed: int
-) -> dict[str, dict[str, float]]:
-    """Score scikit-learn's references on the same folds.
-
-    ``logistic``: LogisticRegression(C=0.01). ``ridge``: RidgeCV from voxels to a random 384-d code per trial type,
-    nearest code by cosine. Blocks: mean of the volumes' probabilities, or codes.
-    """
-    from sklearn.linear_model import LogisticRegression, RidgeCV
-
-    n_kinds = int(kind_of.max()) + 1
-    random_codes = np.random.default_rng(seed).standard_normal((n_kinds, 384))
-    unit = random_codes / np.linalg.norm(random_codes, axis=1, keepdims=True)
-    found = {name: np.zeros((len(fmri), n_kinds)) for name in ("logistic", "ridge")}
-    for run in np.unique(runs):
-        test = runs == run
-        logistic = LogisticRegression(C=0.01, max_iter=1000).fit(fmri[~test], kind_of[~test])
-        found["logistic"][test] = logistic.predict_proba(fmri[test])
-        ridge = RidgeCV(alphas=np.logspace(0, 5, 6)).fit(fmri[~test], random_codes[kind_of[~test]])
-        found["ridge"][test] = ridge.predict(fmri[test]) @ unit.T
-    return {name: accuracies(scores, kind_of, block_of) for name, scores in found.items()}
-
-
 def mean_blocks(clipset: ClipSet) -> ClipSet:
     """Return one clip per block: the mean fMRI and the mean cues of its volumes."""
     blocks, first, block_of = np.unique(clipset.labels["block"], return_index=True, return_inverse=True)
@@ -331,26 +270,3 @@ def caption_codes(
         values = np.asarray(encode([str(text) for text in clipset.captions[level][first]]), dtype=np.float32)
         found[level] = {str(kind): value for kind, value in zip(kinds, values, strict=True)}
     return found
-
-
-def save_crossval(result: Crossval, folder: Path) -> Path:
-    """Write what a renderer needs, and the scores, to a folder that appears whole.
-
-    ``volumes.safetensors`` and ``blocks.safetensors`` hold the decoded cues (fp16, by level), ``table.json`` the
-    clip ids, trial types and runs of their rows, ``crossval.json`` the summary. There is no truth to show: the film of
-    such a study is not part of it.
-    """
-    from safetensors.numpy import save_file
-
-    from pipeline.paths import atomic_folder, write_json
-
-    table = {}
-    with atomic_folder(folder) as temporary:
-        for name, clipset in (("volumes", result.volumes), ("blocks", result.blocks)):
-            cues = {level: np.ascontiguousarray(values, dtype=np.float16) for level, values in clipset.cues.items()}
-            save_file(cues, temporary / f"{name}.safetensors")
-            kinds = clipset.labels["trial_type"].tolist()
-            table[name] = {"clip_ids": clipset.clip_ids.tolist(), "trial_type": kinds, "run": clipset.groups.tolist()}
-        write_json(temporary / "table.json", table)
-        write_json(temporary / "crossval.json", result.summary)
-    return folder

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from pipeline.clipset import ClipSet
 from pipeline.errors import ConfigError, DataError
-from pipeline.methods.semvideo import LEVELS, MAD, SAD, Batch, SemVideo, SemVideoConfig, Sizes
+from pipeline.methods.semvideo import LEVELS, MAD, SAD, Batch, SemVideo, SemVideoConfig, Sizes, preset
 from pipeline.paths import write_json
-from training.config import LoopConfig, Plan, StagePlan
+from training.config import PLANS, LoopConfig, Plan, StagePlan
 from training.held_out import text_scores, video_scores
 from training.loop import Progress, Task, fit
 from training.samples import Samples, Targets, averages, make_targets, sizes_of
@@ -83,8 +83,6 @@ def train_semvideo(
     ------
     ConfigError, DataError, CheckpointError
     """
-    from training.config import PLANS
-
     if plan is None:
         plan = config if isinstance(config, str) else "semvideo"
     job = _Job(
@@ -92,7 +90,7 @@ def train_semvideo(
         val,
         targets,
         out,
-        config=_preset(config),
+        config=preset(config) if isinstance(config, str) else config,
         plan=PLANS[plan] if isinstance(plan, str) else plan,
         resume=resume,
         device=device,
@@ -102,12 +100,6 @@ def train_semvideo(
     if unknown or ("mad" in stages and "motion" not in stages):
         raise ConfigError(f"stages are {', '.join(SemVideo.STAGES)}, and mad needs motion; got {', '.join(stages)}")
     return job.run(stages, dict(provenance or {}))
-
-
-def _preset(config: SemVideoConfig | str) -> SemVideoConfig:
-    from pipeline.methods.semvideo import preset
-
-    return preset(config) if isinstance(config, str) else config
 
 
 class _Job:

@@ -115,53 +115,21 @@ def fit(
     CheckpointError
         When the state is of another run or damaged.
     """
-    batch_size = min(config.batch_size, task.n_samples)
-    per_epoch = task.n_samples // batch_size if batch_size else 0
     if task.n_samples < 2:
         raise ConfigError(f"{task.name}: training needs at least 2 samples, got {task.n_samples}; add runs")
     accelerator = _accelerator(config, device)
-    module = task.module
-    optimiser = _optimiser(module, config)
-    module, optimiser = accelerator.prepare(module, optimiser)
-    average = _average(task.module, config)
-    run = _Run(task, config, folder, seed, optimiser, average)
+    _, optimiser = accelerator.prepare(task.module, _optimiser(task.module, config))
+    run = _Run(task, config, folder, seed, optimiser, _average(task.module, config))
     state = run.load() if resume else Fit()
     if state.epoch == 0 and not state.done:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "log.jsonl").write_text("", encoding="utf-8")
         run.score(state, {"epoch": 0, "step": 0})
-    n_steps = per_epoch * config.epochs
     while state.epoch < config.epochs and not state.done:
         started = time.monotonic()
-        with torch.random.fork_rng():
-            torch.manual_seed(seed * 1_000_003 + state.epoch)
-            generator = torch.Generator().manual_seed(seed * 1_000_003 + state.epoch)
-            order = torch.randperm(task.n_samples, generator=generator)
-            task.module.train()
-            sums: dict[str, float] = {}
-            for i in range(per_epoch):
-                lr = learning_rate(config, state.step, n_steps)
-                for group in optimiser.param_groups:
-                    group["lr"] = lr
-                rows = order[i * batch_size : (i + 1) * batch_size]
-                with accelerator.autocast():
-                    terms = task.loss(rows, state.step / n_steps, generator)
-                accelerator.backward(terms["loss"])
-                if config.grad_clip is not None:
-                    accelerator.clip_grad_norm_(task.module.parameters(), config.grad_clip)
-                optimiser.step()
-                optimiser.zero_grad()
-                if average is not None:
-                    average.update_parameters(task.module)
-                state.step += 1
-                for name, value in terms.items():
-                    sums[name] = sums.get(name, 0.0) + float(value.detach()) / per_epoch
-        state.epoch += 1
-        if not math.isfinite(sums["loss"]):
-            raise ConfigError(f"{task.name}: the loss is not finite in epoch {state.epoch}; lower lr or use no mixing")
+        line = run.epoch(state, accelerator)
         state.seconds += time.monotonic() - started
-        line = {"epoch": state.epoch, "step": state.step, "seconds": round(state.seconds, 2), "lr": lr}
-        run.score(state, {**line, **{f"train_{k}": round(v, 6) for k, v in sums.items()}})
+        run.score(state, {"epoch": state.epoch, "step": state.step, "seconds": round(state.seconds, 2), **line})
         stopped = config.patience is not None and state.stale >= config.patience
         state.done = state.epoch >= config.epochs or stopped
         if state.done or state.epoch % config.checkpoint_every == 0:
@@ -185,6 +153,39 @@ class _Run:
         self.task, self.config, self.folder, self.seed = task, config, folder, seed
         self.optimiser, self.average = optimiser, average
         self.best: dict[str, Tensor] | None = None
+
+    def epoch(self, state: Fit, accelerator: Any) -> dict[str, float]:
+        """Go once through the samples; return the last learning rate and the mean losses."""
+        task, config = self.task, self.config
+        batch_size = min(config.batch_size, task.n_samples)
+        per_epoch = task.n_samples // batch_size
+        n_steps = per_epoch * config.epochs
+        sums: dict[str, float] = {}
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed * 1_000_003 + state.epoch)
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + state.epoch)
+            order = torch.randperm(task.n_samples, generator=generator)
+            task.module.train()
+            for rows in order[: per_epoch * batch_size].split(batch_size):
+                lr = learning_rate(config, state.step, n_steps)
+                for group in self.optimiser.param_groups:
+                    group["lr"] = lr
+                with accelerator.autocast():
+                    terms = task.loss(rows, state.step / n_steps, generator)
+                accelerator.backward(terms["loss"])
+                if config.grad_clip is not None:
+                    accelerator.clip_grad_norm_(task.module.parameters(), config.grad_clip)
+                self.optimiser.step()
+                self.optimiser.zero_grad()
+                if self.average is not None:
+                    self.average.update_parameters(task.module)
+                state.step += 1
+                for name, value in terms.items():
+                    sums[name] = sums.get(name, 0.0) + float(value.detach()) / per_epoch
+        state.epoch += 1
+        if not math.isfinite(sums["loss"]):
+            raise ConfigError(f"{task.name}: the loss is not finite in epoch {state.epoch}; lower lr or use no mixing")
+        return {"lr": lr, **{f"train_{k}": round(v, 6) for k, v in sums.items()}}
 
     def kept(self) -> dict[str, Tensor]:
         """Return the weights that are scored: the running mean if there is one."""

@@ -3,7 +3,8 @@
 1. motion latents -> autoencoder -> six blurry frames;
 2. first blurry frame + Z(C_anchor) -> image-to-image -> anchor frame;
 3. blurry frames as the start of the denoising, Z(C_holi) as the text, the anchor frame through SparseCtrl at frame 0
-   -> AnimateDiff -> the video.
+   -> AnimateDiff -> the video. The text that SparseCtrl itself reads is Z(C_holi), or in the phantom's world
+   Z(C_motion), which names the direction in few words (``control_prompt``).
 
 Steps 1 and 2 are diffusers' own pipelines. Step 3 is a loop over diffusers' own models, since the stock pipeline takes
 neither a batch of clips nor a start in mid-schedule; a test holds both against each other where they can agree.
@@ -53,6 +54,9 @@ class CVRConfig(BaseModel):
     num_inference_steps: int = Field(25, ge=1, description="DDIM steps of image and video (paper's code base: 25).")
     guidance_scale: float = Field(7.5, ge=1, description="Classifier-free guidance (Stable Diffusion's default).")
     control_scale: float = Field(1.0, ge=0, description="Weight of the SparseCtrl branch.")
+    control_prompt: Literal["holi", "motion"] = Field(
+        "holi", description="Text that the SparseCtrl branch reads: C_holi as in the paper, or C_motion (ours)."
+    )
     interpolation: Literal["linear", "nearest"] = Field(
         "linear", description="How the decoded frames' latents are spread over the rendered frames."
     )
@@ -61,7 +65,7 @@ class CVRConfig(BaseModel):
 # Chosen on clips of the training film that no generator saw; see LOG.md.
 CONFIGS = {
     "paper": CVRConfig(),
-    "phantom": CVRConfig(theta=0.5, num_inference_steps=20, guidance_scale=3.0),
+    "phantom": CVRConfig(theta=0.5, num_inference_steps=20, guidance_scale=3.0, control_prompt="motion"),
 }
 
 
@@ -114,12 +118,13 @@ class CVR:
         Parameters
         ----------
         cues : mapping
-            ``anchor``, ``holi`` (n, n_tokens, d_text); ``motion_latents`` and, to leave out C_motion,
-            ``motion_latents_null`` (n, n_decoded_frames, 4, h, w), scaled.
+            ``anchor``, ``holi`` and, for ``control_prompt="motion"``, ``motion`` (n, n_tokens, d_text);
+            ``motion_latents`` and, to leave out C_motion, ``motion_latents_null`` (n, n_decoded_frames, 4, h, w),
+            scaled.
         clip_ids : list of str, n long
             With the seed they fix each clip's noise, in any company.
         without : frozenset of {"anchor", "motion", "holi", "mad"}
-            Cues to leave out.
+            Cues to leave out. C_motion belongs to MAD: without MAD it says nothing either.
         seed : int
         progress : callable(done, total, message), optional
         should_stop : callable() -> bool, optional
@@ -144,7 +149,8 @@ class CVR:
             motion = motion.reshape(n, t, *motion.shape[1:])
         tell("anchor frame")
         anchor = self._anchor_frames(self._text(cues, "anchor", without), motion, clip_ids, seed, tell)
-        video = self._video(self._text(cues, "holi", without), latents, anchor, clip_ids, seed, tell)
+        texts = self._text(cues, "holi", without), self._text(cues, self.config.control_prompt, without)
+        video = self._video(texts, latents, anchor, clip_ids, seed, tell)
         return Rendered(motion, anchor[:, None], video)
 
     def _n_steps(self, without: frozenset[str]) -> int:
@@ -156,9 +162,8 @@ class CVR:
     def _check(self, cues: Mapping[str, NDArray[Any]], n: int, without: frozenset[str]) -> None:
         if without - PARTS:
             raise ConfigError(f"parts that can be left out are {sorted(PARTS)}, got {sorted(without - PARTS)}")
-        text = (n, self.world.n_tokens, self.world.d_text)
-        wanted = {level: text for level in ("anchor", "holi") if level not in without}
-        for level, shape in wanted.items():
+        shape: tuple[int, ...] = (n, self.world.n_tokens, self.world.d_text)
+        for level in sorted({"anchor", "holi", self.config.control_prompt} - _silent(without)):
             if level not in cues or cues[level].shape != shape:
                 got = cues[level].shape if level in cues else "none"
                 raise DataError(f"cue {level!r} must be (n_clips, n_tokens, d_text)={shape}, got {got}; decode again")
@@ -172,7 +177,7 @@ class CVR:
     def _text(self, cues: Mapping[str, NDArray[Any]], level: str, without: frozenset[str]) -> torch.Tensor:
         import torch
 
-        if level in without:
+        if level in _silent(without):
             n = len(next(iter(cues.values())))
             return self._null().expand(n, -1, -1)
         return torch.from_numpy(np.asarray(cues[level], np.float32)).to(self.world.device)
@@ -222,7 +227,7 @@ class CVR:
 
     def _video(
         self,
-        text: torch.Tensor,
+        texts: tuple[torch.Tensor, torch.Tensor],
         latents: NDArray[np.float32] | None,
         anchor: Frames,
         clip_ids: list[str],
@@ -247,7 +252,7 @@ class CVR:
             start = torch.from_numpy(spread(latents, n_frames, config.interpolation)).to(world.device)
             sample = scheduler.add_noise(start.transpose(1, 2), noise, timesteps[:1])
         pixels = torch.from_numpy(anchor).permute(0, 3, 1, 2).float() / 127.5 - 1.0
-        sample = self._denoise(sample, timesteps, scheduler, text, pixels.to(world.device), tell)
+        sample = self._denoise(sample, timesteps, scheduler, texts, pixels.to(world.device), tell)
         flat = sample.transpose(1, 2).flatten(0, 1).float().cpu().numpy()
         frames = decode_latents(world, flat)
         return frames.reshape(n, n_frames, *frames.shape[1:])
@@ -257,11 +262,14 @@ class CVR:
         sample: torch.Tensor,
         timesteps: torch.Tensor,
         scheduler: Any,
-        text: torch.Tensor,
+        texts: tuple[torch.Tensor, torch.Tensor],
         anchor: torch.Tensor,
         tell: _Ticker,
     ) -> torch.Tensor:
-        """Run DDIM with guidance and the anchor frame as SparseCtrl's condition at frame 0: (n, 4, f, h, w)."""
+        """Run DDIM with guidance and the anchor frame as SparseCtrl's condition at frame 0: (n, 4, f, h, w).
+
+        ``texts``: what the UNet reads and what SparseCtrl reads, each (n, n_tokens, d_text).
+        """
         import torch
 
         world, config = self.world, self.config
@@ -272,14 +280,14 @@ class CVR:
             mask = torch.zeros_like(sample[:, :1])
             condition[:, :, 0], mask[:, :, 0] = latents_of(world.vae, anchor), 1.0
             if guided:
-                text = torch.cat([self._null().expand(n, -1, -1), text])
+                texts = tuple(torch.cat([self._null().expand(n, -1, -1), text]) for text in texts)
                 condition, mask = torch.cat([condition] * 2), torch.cat([mask] * 2)
-            text = text.repeat_interleave(n_frames, dim=0)
+            text, control_text = (text.repeat_interleave(n_frames, dim=0) for text in texts)
             for timestep in timesteps:
                 tell("video")
                 model_input = scheduler.scale_model_input(torch.cat([sample] * 2) if guided else sample, timestep)
                 down, mid = world.controlnet(
-                    model_input, timestep, encoder_hidden_states=text, controlnet_cond=condition,
+                    model_input, timestep, encoder_hidden_states=control_text, controlnet_cond=condition,
                     conditioning_mask=mask, conditioning_scale=config.control_scale, return_dict=False,
                 )  # fmt: skip
                 predicted = world.motion_unet(
@@ -305,6 +313,11 @@ class _Ticker:
         self.done = min(self.done + 1, self.total)
         if self.progress:
             self.progress(self.done, self.total, message)
+
+
+def _silent(without: frozenset[str]) -> frozenset[str]:
+    """Return the levels of text that say nothing; C_motion goes with MAD."""
+    return without | {"motion"} if "mad" in without else without
 
 
 def _steps_from(steps: int, theta: float) -> int:

@@ -13,7 +13,7 @@ from pipeline.judges import Judge
 from pipeline.runs import Run
 from training.world import build, clip, scores
 
-FEW = dict.fromkeys(("vae", "clip", "text_to_image", "motion", "control", "judges"), 2)
+FEW = dict.fromkeys(("vae", "vae_decoder", "clip", "text_to_image", "motion", "control", "judges"), 2)
 
 
 @pytest.fixture

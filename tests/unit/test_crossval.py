@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.clipset import ClipSet, VoxelSpace
 from pipeline.errors import DataError
+from training import block_run, references
 from training import crossval as cv
 
 KINDS = ("cat", "face", "shoe")
@@ -90,7 +91,7 @@ def test_blocks_hold_the_means_of_their_volumes(result):
 
 def test_accuracies_count_volumes_and_blocks():
     similarity = np.array([[1.0, 0.0], [0.0, 0.4], [0.2, 0.5], [0.9, 0.1], [0.3, 0.4]])
-    found = cv.accuracies(similarity, np.array([0, 0, 1, 1, 1]), np.array([0, 0, 1, 1, 1]))
+    found = references.accuracies(similarity, np.array([0, 0, 1, 1, 1]), np.array([0, 0, 1, 1, 1]))
     assert found == {"volume_accuracy": 3 / 5, "block_accuracy": 1 / 2}
 
 
@@ -98,13 +99,13 @@ def test_permutation_p_of_noise_is_not_small():
     similarity = np.random.default_rng(4).standard_normal((60, 3))
     clips = study()
     kinds, blocks = (np.unique(clips.labels[name], return_inverse=True)[1] for name in ("trial_type", "block"))
-    assert cv.permutation_p(similarity, kinds, blocks, clips.groups, 199, 0) > 0.05
+    assert references.permutation_p(similarity, kinds, blocks, clips.groups, 199, 0) > 0.05
 
 
 def test_saved_cues_are_whole_and_readable(result, tmp_path):
     from safetensors.numpy import load_file
 
-    folder = cv.save_crossval(result, tmp_path / "runs" / "study-crossval")
+    folder = block_run.save_crossval(result, tmp_path / "runs" / "study-crossval")
     table = json.loads((folder / "table.json").read_text())
     assert load_file(folder / "blocks.safetensors")["anchor"].shape == (12, 5, 8)
     assert len(table["volumes"]["clip_ids"]) == 60

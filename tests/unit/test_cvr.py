@@ -65,6 +65,17 @@ def test_leaving_out_a_cue_changes_what_depends_on_it(
     assert not np.array_equal(full.reconstruction, other.reconstruction)
 
 
+def test_sparse_control_reads_the_text_it_is_told_to(world: World, cues: dict[str, np.ndarray]) -> None:
+    holi, motion = (CVR(world, CONFIG.model_copy(update={"control_prompt": k})) for k in ("holi", "motion"))
+    others = cues | {"motion": cues["motion"][::-1].copy()}
+    assert np.array_equal(holi.render(cues, IDS).reconstruction, holi.render(others, IDS).reconstruction)
+    assert not np.array_equal(motion.render(cues, IDS).reconstruction, motion.render(others, IDS).reconstruction)
+    # Without MAD its text is gone too.
+    bare = frozenset({"mad"})
+    same = motion.render(cues, IDS, bare).reconstruction, motion.render(others, IDS, bare).reconstruction
+    assert np.array_equal(*same)
+
+
 def test_denoising_agrees_with_the_stock_pipeline(world: World, cues: dict[str, np.ndarray]) -> None:
     from diffusers import AnimateDiffSparseControlNetPipeline
     from PIL import Image
@@ -86,7 +97,7 @@ def test_denoising_agrees_with_the_stock_pipeline(world: World, cues: dict[str, 
     scheduler.set_timesteps(4)
     anchor = torch.from_numpy(pixels[None]).permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
-    ours = cvr._denoise(start, scheduler.timesteps, scheduler, text, anchor, lambda message: None)  # type: ignore[arg-type]
+    ours = cvr._denoise(start, scheduler.timesteps, scheduler, (text, text), anchor, lambda message: None)  # type: ignore[arg-type]
     assert torch.allclose(ours, stock, atol=2e-3)
 
 

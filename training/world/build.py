@@ -3,7 +3,7 @@
 Each stage writes what it made into the output folder and a note into the work folder; a stage whose note is there is
 not done again, a stage that was stopped goes on from its last checkpoint. The order is the order of need:
 
-    vae -> clip -> text_to_image -> motion -> control -> judges -> decoders -> runs
+    vae -> vae_decoder -> clip -> text_to_image -> motion -> control -> judges -> decoders -> runs
 """
 
 from __future__ import annotations
@@ -21,8 +21,16 @@ from typing import Any
 from pipeline.errors import ConfigError
 from pipeline.paths import PHANTOM_ASSETS, check_space, write_json
 
-STAGES = ("vae", "clip", "text_to_image", "motion", "control", "judges", "decoders", "runs")
-STEPS = {"vae": 2200, "clip": 800, "text_to_image": 1300, "motion": 280, "control": 220, "judges": 400}
+STAGES = ("vae", "vae_decoder", "clip", "text_to_image", "motion", "control", "judges", "decoders", "runs")
+STEPS = {
+    "vae": 2200,
+    "vae_decoder": 1500,
+    "clip": 800,
+    "text_to_image": 1300,
+    "motion": 280,
+    "control": 220,
+    "judges": 400,
+}
 N_CLIPS, FILM_SEED, JUDGE_SEED = 4000, 101, 909
 N_VAE_CLIPS, N_JUDGE_CLIPS = 3000, (3000, 600)
 SPACE = 3_000_000_000
@@ -129,6 +137,15 @@ def _run(
         from training.world.vae import train_vae
 
         vae, seconds = train_vae(world_clips(N_VAE_CLIPS, FILM_SEED), work, steps[name])
+        vae.save_pretrained(out / "vae")
+        return {"seconds": seconds}
+    if name == "vae_decoder":
+        from pipeline.backbones import World, local
+        from training.world.data import world_clips
+        from training.world.vae import train_vae_decoder
+
+        vae = World(local(out)).vae.float()
+        seconds = train_vae_decoder(vae, world_clips(N_VAE_CLIPS, FILM_SEED), work, steps[name])
         vae.save_pretrained(out / "vae")
         return {"seconds": seconds}
     if name == "clip":

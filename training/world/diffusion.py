@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,19 @@ class Cached:
     text: dict[str, torch.Tensor]
     empty: torch.Tensor
 
-    def condition(self, index: torch.Tensor, level: str) -> torch.Tensor:
-        """Return Z of some clips, dropped to the empty prompt now and then, and with some noise.
+    @cached_property
+    def mean(self) -> dict[str, torch.Tensor]:
+        """Mean Z of each level: (n_tokens, d_text)."""
+        return {level: z.mean(0) for level, z in self.text.items()}
 
-        The noise stands for what a brain decoder gets wrong, so that the renderer does not break off the exact codes.
+    def condition(self, index: torch.Tensor, level: str) -> torch.Tensor:
+        """Return Z of some clips, dropped to the empty prompt now and then, shrunk to the mean and with some noise.
+
+        This stands for what a decoder of brains does to Z (regression shrinks, noise remains), so that the renderer
+        does not break off the exact codes.
         """
-        z = self.text[level][index]
+        z, mean = self.text[level][index], self.mean[level]
+        z = mean + (1 - 0.7 * torch.rand(len(index), 1, 1)) * (z - mean)
         strength = 0.5 * torch.rand(len(index), 1, 1) * (torch.rand(len(index), 1, 1) < 0.5)
         z = z + strength * torch.randn_like(z)
         dropped = torch.rand(len(index)) < DROP_TEXT

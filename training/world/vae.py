@@ -1,13 +1,15 @@
-"""Stage ``vae``: an autoencoder with Stable Diffusion's latent contract (4 channels, a scaling factor), factor 8.
+"""Stages ``vae`` and ``vae_decoder``: an autoencoder with Stable Diffusion's contract (4 channels, a scaling factor).
 
-diffusers' ``AutoencoderTiny``; wide at low resolution and thin at 64 x 64, where a CPU spends its time. The loss
-counts the object's circle four times, since a background is easy and an object is what a judge looks for. Noise on
+diffusers' ``AutoencoderTiny``, factor 8; wide at low resolution and thin at 64 x 64, where a CPU spends its time. The
+loss counts the object's circle four times, since a background is easy and an object is what a judge looks for. Noise on
 the latents keeps them smooth, so that a diffusion model that is a little off still decodes to something near.
+The second stage trains the decoder alone: frames get sharper, and latents that were made before stay valid.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,7 +19,7 @@ from training.world.fit import FitOptions, fit
 CHANNELS = 64
 
 
-def build_vae() -> torch.nn.Module:
+def build_vae() -> Any:
     """Build the autoencoder with random weights."""
     from diffusers import AutoencoderTiny
 
@@ -30,27 +32,15 @@ def build_vae() -> torch.nn.Module:
     )
 
 
-def train_vae(clips: WorldClips, work: Path, steps: int = 3000, batch: int = 16) -> tuple[torch.nn.Module, float]:
+def train_vae(clips: WorldClips, work: Path, steps: int = 3000, batch: int = 16) -> tuple[Any, float]:
     """Train the autoencoder and set its scaling factor so that scaled latents have unit variance."""
     torch.manual_seed(1)
     vae = build_vae()
 
     def loss(step: int) -> dict[str, torch.Tensor]:
-        index = torch.randint(len(clips), (batch,))
-        frame = torch.randint(clips.frames.shape[1], (batch,))
-        target = clips.tensor(index, frame)
-        weight = clips.object_weight(index, frame, 4.0)
+        target, weight = _frames(clips, batch)
         latents = vae.encode(target).latents
-        noisy = latents + 0.08 * torch.randn_like(latents)
-        output = vae.decode(noisy).sample
-        error = output - target
-        edges = (error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()) * 0.5
-        return {
-            "absolute": (weight * error.abs()).mean(),
-            "squared": 2.0 * (weight * error.square()).mean(),
-            "edges": edges,
-            "size": 1e-3 * latents.square().mean(),
-        }
+        return {**_errors(vae, latents, target, weight), "size": 1e-3 * latents.square().mean()}
 
     seconds = fit("vae", vae, loss, FitOptions(steps=steps, lr=2e-3, weight_decay=0.0), work, seed=11)
     with torch.no_grad():
@@ -58,3 +48,35 @@ def train_vae(clips: WorldClips, work: Path, steps: int = 3000, batch: int = 16)
         latents = vae.encode(clips.tensor(probe, probe % clips.frames.shape[1])).latents
     vae.register_to_config(scaling_factor=round(float(1 / latents.std()), 4))
     return vae, seconds
+
+
+def train_vae_decoder(vae: Any, clips: WorldClips, work: Path, steps: int, batch: int = 16) -> float:
+    """Train the decoder further with the encoder as it is; return seconds."""
+    vae.requires_grad_(False)
+    vae.decoder.requires_grad_(True)
+
+    def loss(step: int) -> dict[str, torch.Tensor]:
+        target, weight = _frames(clips, batch)
+        with torch.no_grad():
+            latents = vae.encode(target).latents
+        return _errors(vae, latents, target, weight)
+
+    return fit("vae_decoder", vae, loss, FitOptions(steps=steps, lr=2e-3, weight_decay=0.0), work, seed=12)
+
+
+def _frames(clips: WorldClips, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw single frames and the weight of their pixels."""
+    index = torch.randint(len(clips), (batch,))
+    frame = torch.randint(clips.frames.shape[1], (batch,))
+    return clips.tensor(index, frame), clips.object_weight(index, frame, 4.0)
+
+
+def _errors(vae: Any, latents: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Decode noisy latents and compare with the frames."""
+    error = vae.decode(latents + 0.08 * torch.randn_like(latents)).sample - target
+    edges = (error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()) * 0.5
+    return {
+        "absolute": (weight * error.abs()).mean(),
+        "squared": 2.0 * (weight * error.square()).mean(),
+        "edges": edges,
+    }

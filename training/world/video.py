@@ -1,8 +1,10 @@
 """Stages ``motion`` and ``control``: AnimateDiff's motion modules, then a SparseCtrl net, on the frozen image model.
 
-As in AnimateDiff the spatial layers stay as the text-to-image stage left them. The motion modules meet the text only
-through those frozen layers; the control net has text layers of its own, learns from clips, and carries both the
-anchor frame and what the words say about direction.
+As in AnimateDiff the spatial layers stay as the text-to-image stage left them. Motion modules that meet the text only
+through those frozen layers learn left from right late; the control net has text layers of its own. So these read
+C_motion, and the control stage goes on training the motion modules beside it, with and without the anchor frame.
+
+Both learn the frames that the decoders use, 6 in 2 s: what MAD decodes is what the renderer starts from.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from pipeline.backbones import World, local
 from training.world.diffusion import Cached, noise_loss, noise_schedule, save_half, uniform_index
 from training.world.fit import FitOptions, fit
 
-HEADS = 4
+HEADS, N_FRAMES = 4, 6
 
 
 def build_motion_unet(unet: Any, n_frames: int) -> Any:
@@ -59,26 +61,31 @@ def build_controlnet(unet: Any, n_frames: int) -> Any:
     return net
 
 
-def _batch(cached: Cached, schedule: Any, batch: int, hardest: float) -> tuple[torch.Tensor, ...]:
-    """Draw clips: (clean, noise, noisy as (b, 4, f, h, w), times, text repeated over frames)."""
+def _batch(cached: Cached, schedule: Any, batch: int) -> tuple[torch.Tensor, ...]:
+    """Draw clips: (clean, noise, noisy as (b, 4, f, h, w), times, Z(C_holi) and Z(C_motion) for every frame)."""
     index = uniform_index(len(cached.latents), batch)
-    clean = cached.latents[index].transpose(1, 2)
+    clean = cached.latents[index][:, decoded_frames(cached.latents.shape[1])].transpose(1, 2)
     noise = torch.randn_like(clean)
-    times = (torch.rand(batch) * hardest * schedule.config.num_train_timesteps).long()
+    times = torch.randint(schedule.config.num_train_timesteps, (batch,))
     noisy = schedule.add_noise(clean, noise, times)
-    text = cached.condition(index, "holi").repeat_interleave(clean.shape[2], dim=0)
-    return clean, noise, noisy, times, text
+    holi, motion = (cached.condition(index, k).repeat_interleave(clean.shape[2], dim=0) for k in ("holi", "motion"))
+    return clean, noise, noisy, times, holi, motion
 
 
-def train_motion(cached: Cached, work: Path, folder: Path, steps: int, batch: int = 6) -> float:
+def decoded_frames(n_frames: int) -> list[int]:
+    """Return which of a clip's frames the decoders use."""
+    return [k * n_frames // N_FRAMES for k in range(N_FRAMES)]
+
+
+def train_motion(cached: Cached, work: Path, folder: Path, steps: int, batch: int = 16) -> float:
     """Train the motion modules; write ``folder/motion_adapter``; return seconds."""
     torch.manual_seed(4)
-    model = build_motion_unet(World(local(folder)).unet, cached.latents.shape[1])
+    model = build_motion_unet(World(local(folder)).unet, N_FRAMES)
     schedule = noise_schedule()
 
     def loss(step: int) -> dict[str, torch.Tensor]:
-        _, noise, noisy, times, text = _batch(cached, schedule, batch, 1.0)
-        predicted = model(noisy, times, encoder_hidden_states=text).sample
+        _, noise, noisy, times, holi, _ = _batch(cached, schedule, batch)
+        predicted = model(noisy, times, encoder_hidden_states=holi).sample
         return {"noise": noise_loss(predicted, noise, times, schedule)}
 
     seconds = fit("motion", model, loss, FitOptions(steps=steps, lr=1e-3, ema=0.99), work, seed=44)
@@ -86,28 +93,55 @@ def train_motion(cached: Cached, work: Path, folder: Path, steps: int, batch: in
     return seconds
 
 
-def train_control(cached: Cached, work: Path, folder: Path, steps: int, batch: int = 6) -> float:
-    """Train the control net with the first frame as its condition; write ``folder/controlnet``; return seconds."""
+class _Video(torch.nn.Module):
+    """The motion UNet with the control net at its side."""
+
+    def __init__(self, unet: Any, control: Any) -> None:
+        super().__init__()
+        self.unet, self.control = unet, control
+
+    def forward(
+        self,
+        noisy: torch.Tensor,
+        times: torch.Tensor,
+        holi: torch.Tensor,
+        motion: torch.Tensor,
+        first: torch.Tensor,
+        given: torch.Tensor,
+    ) -> torch.Tensor:
+        """Predict the noise; ``first`` (b, 4, h, w) is the anchor frame, ``given`` (b,) says where there is one."""
+        share = given[:, None, None, None]
+        condition, mask = torch.zeros_like(noisy), torch.zeros_like(noisy[:, :1])
+        condition[:, :, 0], mask[:, :, 0] = first * share, share.expand(-1, 1, *first.shape[-2:])
+        down, mid = self.control(
+            noisy, times, encoder_hidden_states=motion, controlnet_cond=condition, conditioning_mask=mask,
+            return_dict=False,
+        )  # fmt: skip
+        predicted: torch.Tensor = self.unet(
+            noisy, times, encoder_hidden_states=holi,
+            down_block_additional_residuals=down, mid_block_additional_residual=mid,
+        ).sample  # fmt: skip
+        return predicted
+
+
+def train_control(cached: Cached, work: Path, folder: Path, steps: int, batch: int = 16) -> float:
+    """Train the control net, and the motion modules further; write ``controlnet`` and ``motion_adapter``."""
+    from diffusers import MotionAdapter
+
     torch.manual_seed(5)
-    world = World(local(folder))
-    model, net = world.motion_unet, build_controlnet(world.unet, cached.latents.shape[1])
+    unet = World(local(folder)).unet
+    model = build_motion_unet(unet, N_FRAMES)
+    model.load_motion_modules(MotionAdapter.from_pretrained(folder / "motion_adapter"))
+    both = _Video(model.float(), build_controlnet(unet, N_FRAMES))
     schedule = noise_schedule()
 
     def loss(step: int) -> dict[str, torch.Tensor]:
-        clean, noise, noisy, times, text = _batch(cached, schedule, batch, 1.0)
-        given = (torch.rand(batch) > 0.1).float()[:, None, None, None]
-        condition, mask = torch.zeros_like(clean), torch.zeros_like(clean[:, :1])
-        condition[:, :, 0], mask[:, :, 0] = clean[:, :, 0] * given, given.expand(-1, 1, *clean.shape[-2:])
-        down, mid = net(
-            noisy, times, encoder_hidden_states=text, controlnet_cond=condition, conditioning_mask=mask,
-            return_dict=False,
-        )  # fmt: skip
-        predicted = model(
-            noisy, times, encoder_hidden_states=text,
-            down_block_additional_residuals=down, mid_block_additional_residual=mid,
-        ).sample  # fmt: skip
+        clean, noise, noisy, times, holi, motion = _batch(cached, schedule, batch)
+        given = (torch.rand(batch) > 0.1).float()
+        predicted = both(noisy, times, holi, motion, clean[:, :, 0], given)
         return {"noise": noise_loss(predicted, noise, times, schedule)}
 
-    seconds = fit("control", net, loss, FitOptions(steps=steps, lr=1e-3, ema=0.99), work, seed=55)
-    save_half(net, folder / "controlnet")
+    seconds = fit("control", both, loss, FitOptions(steps=steps, lr=1e-3, ema=0.995), work, seed=55)
+    save_half(both.control, folder / "controlnet")
+    both.unet.half().save_motion_modules(folder / "motion_adapter")
     return seconds
