@@ -18,6 +18,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,25 +123,10 @@ def crossval(
     missing = [kind for level in codes for kind in kinds if kind not in codes[level]]
     if missing:
         raise DataError(f"{clipset.subject}: no code for trial type {missing[0]}; give captions of each trial type")
-    runs = list(dict.fromkeys(clipset.groups.tolist()))
     table = {level: np.stack([codes[level][kind] for kind in kinds]).astype(np.float32) for level in codes}
     fmri = clipset.mean_fmri()
-    cues = {level: np.zeros((len(clipset), *z.shape[1:]), np.float32) for level, z in table.items()}
-    total, done = len(runs) * sum(_varies(z) for z in table.values()) * n_members, 0
-    for number, run in enumerate(runs):
-        test = clipset.groups == run
-        for level, z in table.items():
-            if not _varies(z):
-                cues[level][test] = z[0]
-                continue
-            for member in range(n_members):
-                shown, runs_of = z[kind_of[~test]], clipset.groups[~test]
-                part = _train(fmri[~test], shown, runs_of, config, loop, seed=seed + 1000 * member + number)
-                found = part.decode({"all": torch.from_numpy(fmri[test])}, None).numpy()
-                cues[level][test] += found / n_members
-                done += 1
-                if progress:
-                    progress(done, total, f"{run} held out, C_{level}")
+    train = partial(_train, config=config, loop=loop)
+    cues = _held_out_cues(fmri, kind_of, clipset.groups, table, train, n_members, seed, progress)
     similarity = similarities(cues, table)
     scores = accuracies(similarity, kind_of, block_of)
     p = permutation_p(similarity, kind_of, block_of, clipset.groups, n_permutations, seed)
@@ -151,7 +137,7 @@ def crossval(
     summary |= {
         "n_volumes": len(clipset),
         "n_blocks": len(np.unique(block_of)),
-        "n_runs": len(runs),
+        "n_runs": len(set(clipset.groups.tolist())),
         "per_type": {kind: round(float(right[kind_of == k].mean()), 4) for k, kind in enumerate(kinds)},
         "compared": [level for level, z in table.items() if _varies(z)],
         "rule": "nearest caption by cosine, codes centred and whitened over the captions compared, levels averaged",
@@ -166,6 +152,36 @@ def crossval(
     guessed, kinds_of = block_means(similarity, kind_of, block_of)
     right_of = dict(zip(np.unique(clipset.labels["block"]).tolist(), guessed.argmax(1) == kinds_of, strict=True))
     return Crossval(summary, volumes, blocks, np.array([right_of[str(b)] for b in blocks.clip_ids]))
+
+
+def _held_out_cues(
+    fmri: Array,
+    kind_of: NDArray[np.int64],
+    groups: NDArray[np.str_],
+    table: Mapping[str, Array],
+    train: Callable[..., SAD],
+    n_members: int,
+    seed: int,
+    progress: Progress | None,
+) -> dict[str, Array]:
+    """Decode every volume by SADs that never saw its run: level -> (n_volumes, n_tokens, d_text)."""
+    runs = list(dict.fromkeys(groups.tolist()))
+    cues = {level: np.zeros((len(fmri), *z.shape[1:]), np.float32) for level, z in table.items()}
+    total, done = len(runs) * sum(_varies(z) for z in table.values()) * n_members, 0
+    for number, run in enumerate(runs):
+        test = groups == run
+        for level, z in table.items():
+            if not _varies(z):
+                cues[level][test] = z[0]
+                continue
+            for member in range(n_members):
+                part = train(fmri[~test], z[kind_of[~test]], groups[~test], seed=seed + 1000 * member + number)
+                found = part.decode({"all": torch.from_numpy(fmri[test])}, None).numpy()
+                cues[level][test] += found / n_members
+                done += 1
+                if progress:
+                    progress(done, total, f"{run} held out, C_{level}")
+    return cues
 
 
 def _labels(clipset: ClipSet) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
