@@ -73,7 +73,8 @@ def render_blocks(
         value=float(right.mean()), chance=summary["chance"], n=len(rows), label="trial type decoded",
         frames=f"blocks shown; all {summary['n_blocks']}: {summary['block_accuracy']:.3f}",
     )  # fmt: skip
-    config: dict[str, Any] = {"crossval": {k: v for k, v in summary.items() if k not in ("sad", "loop")}}
+    told = ("volume_accuracy", "block_accuracy", "permutation_p", "chance")
+    config: dict[str, Any] = {"crossval": {name: round(summary[name], 4) for name in told}}
     return render_cues(
         blocks, dataset, out, known, seed=seed, scores={"trial_type": right}, summary={"trial_type": score},
         config=config, progress=progress,

@@ -65,7 +65,7 @@ class CVRConfig(BaseModel):
 # Chosen on clips of the training film that no generator saw; see LOG.md.
 CONFIGS = {
     "paper": CVRConfig(),
-    "phantom": CVRConfig(theta=0.5, num_inference_steps=20, guidance_scale=3.0, control_prompt="motion"),
+    "phantom": CVRConfig(strength=0.85, theta=0.6, num_inference_steps=10, guidance_scale=5.0, control_prompt="motion"),
 }
 
 

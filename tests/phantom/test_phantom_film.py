@@ -35,7 +35,8 @@ def test_every_object_place_and_motion_is_shown_in_both_films() -> None:
 
 
 def test_no_motion_is_much_more_frequent_than_another_in_training() -> None:
-    counts = np.array([sum(s.motion == m for s in film(4000, 1, "train")) for m in MOTIONS])
+    scenes = film(4000, 1, "train")
+    counts = np.array([sum(s.motion == m for s in scenes) for m in MOTIONS])
     assert counts.max() < 2 * counts.min()
 
 

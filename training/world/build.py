@@ -142,11 +142,12 @@ def _run(
     if name == "vae_decoder":
         from pipeline.backbones import World, local
         from training.world.data import world_clips
+        from training.world.diffusion import save_half
         from training.world.vae import train_vae_decoder
 
         vae = World(local(out)).vae.float()
         seconds = train_vae_decoder(vae, world_clips(N_VAE_CLIPS, FILM_SEED), work, steps[name])
-        vae.save_pretrained(out / "vae")
+        save_half(vae, out / "vae")
         return {"seconds": seconds}
     if name == "clip":
         from training.world.clip import train_clip

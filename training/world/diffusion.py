@@ -59,7 +59,7 @@ class Cached:
         does not break off the exact codes.
         """
         z, mean = self.text[level][index], self.mean[level]
-        z = mean + (1 - 0.7 * torch.rand(len(index), 1, 1)) * (z - mean)
+        z = mean + (1 - 0.85 * torch.rand(len(index), 1, 1)) * (z - mean)
         strength = 0.5 * torch.rand(len(index), 1, 1) * (torch.rand(len(index), 1, 1) < 0.5)
         z = z + strength * torch.randn_like(z)
         dropped = torch.rand(len(index)) < DROP_TEXT
