@@ -143,9 +143,12 @@ def _run(
         from pipeline.backbones import World, local
         from training.world.data import world_clips
         from training.world.diffusion import save_half
-        from training.world.vae import train_vae_decoder
+        from training.world.vae import build_vae, train_vae_decoder
 
-        vae = World(local(out)).vae.float()
+        # A fresh object: a loaded one remembers, and would write, the folder it came from.
+        first, vae = World(local(out)).vae, build_vae()
+        vae.load_state_dict(first.state_dict())
+        vae.register_to_config(scaling_factor=first.config.scaling_factor)
         seconds = train_vae_decoder(vae, world_clips(N_VAE_CLIPS, FILM_SEED), work, steps[name])
         save_half(vae, out / "vae")
         return {"seconds": seconds}
