@@ -33,6 +33,7 @@ ABOUT = {
     "assets/phantom/": "the phantom's world: weights, scores (`manifest.json`) and finished runs",
     "assets/screenshots/": "pictures for this page",
     "benchmarks/": "speed, measured; one command each",
+    "benchmarks/reconstruct.json": "its last figures, with the machine and the date",
     "neurovis/": "the user interface: tabs, players, server",
     "neurovis/static/": "the players' JavaScript and CSS",
     "neurovis/tabs/": "one file per tab",

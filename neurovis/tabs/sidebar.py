@@ -35,7 +35,7 @@ def build(library: Library, renders: Renders) -> Callable[[gr.Blocks], None]:
 
     def narrow(*values: str) -> list[Any]:
         """Keep what was chosen as far as a run exists for it."""
-        found = _choices(library, dict(zip((*LEVELS, "run"), values, strict=True)))
+        found = _choices(library, dict(zip(LEVELS, values, strict=False)))
         return [gr.Dropdown(**found[key]) for key in (*LEVELS, "run")]
 
     def restore(request: gr.Request) -> list[Any]:
@@ -46,21 +46,12 @@ def build(library: Library, renders: Renders) -> Callable[[gr.Blocks], None]:
     def wire(page: gr.Blocks) -> None:
         quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
         for level, box in enumerate(boxes[:-1]):
-            box.input(_without_lower(narrow, level), boxes, boxes, **quiet)
+            # Lower boxes are not read: what they hold may be no choice of theirs any more, which Gradio refuses.
+            box.input(narrow, boxes[: level + 1], boxes, **quiet)
         boxes[-1].change(None, boxes[-1], js="(name) => { window.neurovis?.open(name); }", api_visibility="private")
         page.load(restore, outputs=boxes, **quiet)
 
     return wire
-
-
-def _without_lower(narrow: Callable[..., list[Any]], level: int) -> Callable[..., list[Any]]:
-    """Return ``narrow`` with the choices below ``level`` forgotten, as they belong to what was chosen before."""
-
-    def handler(dataset: str, subject: str, method: str, run: str) -> list[Any]:
-        values = (dataset, subject, method)
-        return narrow(*(value if i <= level else None for i, value in enumerate(values)), None)
-
-    return handler
 
 
 def _choices(library: Library, wanted: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
