@@ -23,6 +23,8 @@ from pipeline.paths import PHANTOM_ASSETS
 if TYPE_CHECKING:
     import torch
 
+# The folders of a world on disk.
+PARTS = ("vae", "text_encoder", "tokenizer", "unet", "motion_adapter", "controlnet", "scheduler", "animator")
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 
 
@@ -63,6 +65,7 @@ class Backbones(BaseModel):
     motion_adapter: Source = Field(description="AnimateDiff motion modules.")
     controlnet: Source = Field(description="SparseCtrl RGB.")
     scheduler: Source = Field(description="DDIM schedule of the text-to-image model.")
+    animator: Source | None = Field(None, description="Sets the anchor frame in motion; not in the paper.")
     video_beta_schedule: str | None = Field(
         None, description="Noise schedule of the video model where it differs; AnimateDiff uses 'linear'."
     )
@@ -91,8 +94,7 @@ def local(folder: Path, name: str = "phantom", size: int = 64, n_frames: int = 6
 
     The phantom's renderer makes the six frames that the decoders use, which suits a machine without a GPU.
     """
-    parts = ("vae", "text_encoder", "tokenizer", "unet", "motion_adapter", "controlnet", "scheduler")
-    sources = {part: Source(repo=str(folder / part)) for part in parts}
+    sources = {part: Source(repo=str(folder / part)) for part in PARTS}
     return Backbones(name=name, size=size, n_frames=n_frames, simulated=simulated, **sources)
 
 
@@ -179,6 +181,15 @@ class World:
         from diffusers.models import SparseControlNetModel
 
         return self._load("controlnet", SparseControlNetModel)
+
+    @cached_property
+    def animator(self) -> Any:
+        """:class:`~pipeline.render.animator.Animator`; a profile without one starts videos from MAD's frames."""
+        from pipeline.render.animator import Animator
+
+        if self.backbones.animator is None:
+            raise WeightsError(f"{self.backbones.name}: this profile has no animator; set start to 'mad'")
+        return self._load("animator", Animator)
 
     def scheduler(self, video: bool = False) -> Any:
         """Return a fresh DDIM schedule (a schedule keeps state, so it is not shared)."""

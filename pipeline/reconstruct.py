@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.backbones import PARTS
 from pipeline.errors import ConfigError, DataError
 from pipeline.nearest import nearest_captions
 from pipeline.paths import PHANTOM_ASSETS, atomic_folder, check_space
@@ -148,7 +149,7 @@ def render_clip(
     -------
     dict of stream to (n_frames, size, size, 3) uint8, or None when it was stopped
     """
-    from pipeline.render.cvr import Stopped
+    from pipeline.render.steps import Stopped
 
     if clip_id not in run.manifest.clip_ids:
         raise ConfigError(f"{run.manifest.name}: clip {clip_id!r} is not one of its {len(run.manifest.clip_ids)} clips")
@@ -222,8 +223,7 @@ def render_cues(
 
 def missing_weights(run: Run) -> str | None:
     """Say which of the renderer's folders are missing, without loading any; None when all are there."""
-    parts = ("vae", "text_encoder", "tokenizer", "unet", "motion_adapter", "controlnet", "scheduler")
-    missing = [part for part in parts if not (PHANTOM_ASSETS / part).is_dir()]
+    missing = [part for part in PARTS if not (PHANTOM_ASSETS / part).is_dir()]
     return f"{', '.join(missing)} in assets/phantom" if missing else None
 
 

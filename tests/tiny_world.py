@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from pipeline.backbones import Backbones, local
+from pipeline.render.animator import Animator
 from training.world.diffusion import noise_schedule
 from training.world.video import build_controlnet
 
@@ -50,5 +51,18 @@ def save_tiny_world(folder: Path) -> Backbones:
     for block in (*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding):
         torch.nn.init.normal_(block.weight, std=0.5)  # a fresh control net is silent: let it speak
     net.save_pretrained(folder / "controlnet")
+    animator = Animator(
+        (4, SIZE // 8, SIZE // 8),
+        n_frames=5,
+        n_tokens=N_TOKENS,
+        d_text=D_TEXT,
+        rank=6,
+        channels=8,
+        n_blocks=1,
+        groups=2,
+    )
+    animator.fit_text(torch.randn(20, N_TOKENS, D_TEXT))
+    torch.nn.init.normal_(animator.blocks[0].last.weight)  # so is a fresh animator's text
+    animator.save_pretrained(folder / "animator")
     noise_schedule().save_pretrained(folder / "scheduler")
     return local(folder, name="tiny", size=SIZE).model_copy(update={"n_frames": N_FRAMES})

@@ -2,7 +2,7 @@
 
 With few and noisy samples a network from random weights ends below ridge regression. A SAD with ``linear_path`` can be
 set to it exactly: each subject's mapper becomes ridge regression from its voxels to the leading principal components
-of the targets, the path leads from those components back to Z, and the MLP beside it starts at zero.
+of the targets, the path leads from those components back to Z, and the MLP between them, a residual, starts at zero.
 """
 
 from __future__ import annotations

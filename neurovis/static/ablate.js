@@ -10,7 +10,7 @@ import { empty } from "./empty.js";
 
 const ABOUT = {
   anchor: "what the first frame shows: the anchor frame gets an empty prompt without it",
-  motion: "what moves: MAD and SparseCtrl get an empty text without it",
+  motion: "what moves: MAD, the animator and SparseCtrl get an empty text without it",
   holi: "the whole story: the video model gets an empty prompt without it",
   mad: "motion latents: without them anchor frame and video start from noise",
 };

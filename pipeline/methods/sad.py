@@ -27,7 +27,9 @@ class SADConfig(Strict):
     dropout: float = Field(0.15, ge=0, lt=1, description="Dropout in the MLP and refiner; not in the paper.")
     voxel_dropout: float = Field(0.0, ge=0, lt=1, description="Share of voxels hidden in training; not in the paper.")
     voxel_noise: float = Field(0.0, ge=0, description="Noise added to z-scored voxels in training; not in the paper.")
-    linear_path: bool = Field(False, description="A linear way from mapper to Z beside the MLP; not in the paper.")
+    linear_path: bool = Field(
+        False, description="MLP as a residual, one linear layer to Z behind it; not in the paper."
+    )
     refiner_layers: int = Field(4, ge=0, description="Refiner transformer layers (C.1.1); 0 leaves the refiner out.")
     refiner_heads: int = Field(8, gt=0, description="Attention heads of the refiner (C.1.1).")
     refiner_head_size: int = Field(64, gt=0, description="Size of a refiner head (C.1.1).")
@@ -60,11 +62,12 @@ class SAD(nn.Module):
         n_inputs = {subject: n_volumes * n for subject, n in sizes.n_voxels.items()}
         self.mapper = SubjectMapper(n_inputs, config.hidden, config.voxel_dropout, config.voxel_noise)
         self.norm = nn.LayerNorm(config.hidden) if config.norm else nn.Identity()
-        widths = [config.hidden, *config.mlp_hidden, shape[0] * shape[1]]
+        n_outputs = shape[0] * shape[1]
+        widths = [config.hidden, *config.mlp_hidden, config.hidden if config.linear_path else n_outputs]
         self.mlp = mlp(widths, config.activation, config.dropout, config.norm)
         self.path: nn.Linear | None = None
         if config.linear_path:
-            self.path = nn.Linear(config.hidden, widths[-1], bias=False)
+            self.path = nn.Linear(config.hidden, n_outputs, bias=False)
             nn.init.zeros_(self.mlp[-1].weight)
             nn.init.zeros_(self.mlp[-1].bias)
         self.refiner: Refiner | None = None
@@ -81,9 +84,8 @@ class SAD(nn.Module):
 
     def guess(self, shared: Tensor) -> Tensor:
         """Map what the mapper made (B, hidden) to a standardised embedding (B, n_tokens - 1, d_text)."""
-        flat = self.mlp(self.norm(shared))
-        if self.path is not None:
-            flat = flat + self.path(shared)
+        inner = self.mlp(self.norm(shared))
+        flat = inner if self.path is None else self.path(shared + inner)
         return flat.unflatten(1, tuple(self.space.mean.shape))
 
     def training_step(self, batch: Batch, progress: float, generator: torch.Generator | None) -> dict[str, Tensor]:

@@ -4,7 +4,8 @@
 2. first blurry frame + Z(C_anchor) -> image-to-image -> anchor frame;
 3. blurry frames as the start of the denoising, Z(C_holi) as the text, the anchor frame through SparseCtrl at frame 0
    -> AnimateDiff -> the video. The text that SparseCtrl itself reads is Z(C_holi), or in the phantom's world
-   Z(C_motion), which names the direction in few words (``control_prompt``).
+   Z(C_motion), which names the direction in few words (``control_prompt``). In the phantom's world step 3 starts from
+   the anchor frame, set in motion by Z(C_motion) (``start``, :mod:`pipeline.render.animator`).
 
 Steps 1 and 2 are diffusers' own pipelines. Step 3 is a loop over diffusers' own models, since the stock pipeline takes
 neither a batch of clips nor a start in mid-schedule; a test holds both against each other where they can agree.
@@ -12,7 +13,6 @@ neither a batch of clips nor a start in mid-schedule; a test holds both against 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,17 +23,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.backbones import World, decode_latents, encode_text, latents_of
 from pipeline.errors import ConfigError, DataError
+from pipeline.render.steps import Progress, Ticker, generator, spread, steps_from
 
 if TYPE_CHECKING:
     import torch
 
-Progress = Callable[[int, int, str], None]
 Frames = NDArray[np.uint8]
 PARTS = frozenset({"anchor", "motion", "holi", "mad"})
-
-
-class Stopped(Exception):
-    """The caller asked to stop."""
 
 
 class CVRConfig(BaseModel):
@@ -53,9 +49,17 @@ class CVRConfig(BaseModel):
     )
     num_inference_steps: int = Field(25, ge=1, description="DDIM steps of image and video (paper's code base: 25).")
     guidance_scale: float = Field(7.5, ge=1, description="Classifier-free guidance (Stable Diffusion's default).")
+    video_guidance_scale: float | None = Field(
+        None, ge=1, description="Guidance of the video alone; none takes guidance_scale. 1 is no guidance."
+    )
     control_scale: float = Field(1.0, ge=0, description="Weight of the SparseCtrl branch.")
     control_prompt: Literal["holi", "motion"] = Field(
         "holi", description="Text that the SparseCtrl branch reads: C_holi as in the paper, or C_motion (ours)."
+    )
+    start: Literal["mad", "animated"] = Field(
+        "mad",
+        description="What the video's denoising starts from: MAD's frames as in the paper, or the anchor frame that "
+        "the animator sets in motion as C_motion says (ours; without MAD both start from noise).",
     )
     interpolation: Literal["linear", "nearest"] = Field(
         "linear", description="How the decoded frames' latents are spread over the rendered frames."
@@ -65,7 +69,10 @@ class CVRConfig(BaseModel):
 # Chosen on clips of the training film that no generator saw; see LOG.md.
 CONFIGS = {
     "paper": CVRConfig(),
-    "phantom": CVRConfig(strength=0.85, theta=0.6, num_inference_steps=10, guidance_scale=5.0, control_prompt="motion"),
+    "phantom": CVRConfig(
+        strength=0.7, theta=0.2, num_inference_steps=10, guidance_scale=5.0, video_guidance_scale=1.0,
+        control_prompt="motion", start="animated",
+    ),  # fmt: skip
 }
 
 
@@ -118,7 +125,7 @@ class CVR:
         Parameters
         ----------
         cues : mapping
-            ``anchor``, ``holi`` and, for ``control_prompt="motion"``, ``motion`` (n, n_tokens, d_text);
+            ``anchor``, ``holi`` and, where the config reads it, ``motion`` (n, n_tokens, d_text);
             ``motion_latents`` and, to leave out C_motion, ``motion_latents_null`` (n, n_decoded_frames, 4, h, w),
             scaled.
         clip_ids : list of str, n long
@@ -140,7 +147,7 @@ class CVR:
             When ``should_stop`` said so.
         """
         self._check(cues, len(clip_ids), without)
-        tell = _Ticker(self._n_steps(without), progress, should_stop)
+        tell = Ticker(self._n_steps(without), progress, should_stop)
         latents, motion = None, None
         if "mad" not in without:
             latents = np.asarray(cues["motion_latents_null" if "motion" in without else "motion_latents"], np.float32)
@@ -150,6 +157,8 @@ class CVR:
         tell("anchor frame")
         anchor = self._anchor_frames(self._text(cues, "anchor", without), motion, clip_ids, seed, tell)
         texts = self._text(cues, "holi", without), self._text(cues, self.config.control_prompt, without)
+        if latents is not None and self.config.start == "animated":
+            latents = self._animate(anchor, self._text(cues, "motion", without))
         video = self._video(texts, latents, anchor, clip_ids, seed, tell)
         return Rendered(motion, anchor[:, None], video)
 
@@ -157,13 +166,16 @@ class CVR:
         config = self.config
         share = 1.0 if "mad" in without else config.strength
         video = 1.0 if "mad" in without else config.theta
-        return 1 + int(config.num_inference_steps * share) + _steps_from(config.num_inference_steps, video)
+        return 1 + int(config.num_inference_steps * share) + steps_from(config.num_inference_steps, video)
 
     def _check(self, cues: Mapping[str, NDArray[Any]], n: int, without: frozenset[str]) -> None:
         if without - PARTS:
             raise ConfigError(f"parts that can be left out are {sorted(PARTS)}, got {sorted(without - PARTS)}")
         shape: tuple[int, ...] = (n, self.world.n_tokens, self.world.d_text)
-        for level in sorted({"anchor", "holi", self.config.control_prompt} - _silent(without)):
+        needed = {"anchor", "holi", self.config.control_prompt} | (
+            {"motion"} if self.config.start == "animated" else set()
+        )
+        for level in sorted(needed - _silent(without)):
             if level not in cues or cues[level].shape != shape:
                 got = cues[level].shape if level in cues else "none"
                 raise DataError(f"cue {level!r} must be (n_clips, n_tokens, d_text)={shape}, got {got}; decode again")
@@ -190,7 +202,7 @@ class CVR:
         return torch.from_numpy(self._empty).to(self.world.device)
 
     def _anchor_frames(
-        self, text: torch.Tensor, motion: Frames | None, clip_ids: list[str], seed: int, tell: _Ticker
+        self, text: torch.Tensor, motion: Frames | None, clip_ids: list[str], seed: int, tell: Ticker
     ) -> Frames:
         """Step 2: (n, size, size, 3)."""
         import torch
@@ -225,6 +237,21 @@ class CVR:
         pixels = output.images.float().clamp(0, 1).permute(0, 2, 3, 1).cpu()
         return np.asarray((pixels * 255).round().to(torch.uint8).numpy())
 
+    def _pixels(self, frames: Frames) -> torch.Tensor:
+        """Return frames (n, size, size, 3) as (n, 3, size, size) in -1..1 on the device."""
+        import torch
+
+        return (torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1.0).to(self.world.device)
+
+    def _animate(self, anchor: Frames, text: torch.Tensor) -> NDArray[np.float32]:
+        """Set the anchor frames in motion: scaled latents (n, n_animator_frames, 4, h, w)."""
+        import torch
+
+        animator = self.world.animator
+        with torch.inference_mode():
+            moving = animator(latents_of(self.world.vae, self._pixels(anchor)), animator.coordinates(text))
+        return np.asarray(moving.float().cpu().numpy(), dtype=np.float32)
+
     def _video(
         self,
         texts: tuple[torch.Tensor, torch.Tensor],
@@ -232,7 +259,7 @@ class CVR:
         anchor: Frames,
         clip_ids: list[str],
         seed: int,
-        tell: _Ticker,
+        tell: Ticker,
     ) -> Frames:
         """Step 3: (n, n_frames, size, size, 3)."""
         import torch
@@ -247,12 +274,11 @@ class CVR:
         if latents is None:
             timesteps, sample = scheduler.timesteps, noise * scheduler.init_noise_sigma
         else:
-            count = _steps_from(config.num_inference_steps, config.theta)
+            count = steps_from(config.num_inference_steps, config.theta)
             timesteps = scheduler.timesteps[-count:]
             start = torch.from_numpy(spread(latents, n_frames, config.interpolation)).to(world.device)
             sample = scheduler.add_noise(start.transpose(1, 2), noise, timesteps[:1])
-        pixels = torch.from_numpy(anchor).permute(0, 3, 1, 2).float() / 127.5 - 1.0
-        sample = self._denoise(sample, timesteps, scheduler, texts, pixels.to(world.device), tell)
+        sample = self._denoise(sample, timesteps, scheduler, texts, self._pixels(anchor), tell)
         flat = sample.transpose(1, 2).flatten(0, 1).float().cpu().numpy()
         frames = decode_latents(world, flat)
         return frames.reshape(n, n_frames, *frames.shape[1:])
@@ -264,7 +290,7 @@ class CVR:
         scheduler: Any,
         texts: tuple[torch.Tensor, torch.Tensor],
         anchor: torch.Tensor,
-        tell: _Ticker,
+        tell: Ticker,
     ) -> torch.Tensor:
         """Run DDIM with guidance and the anchor frame as SparseCtrl's condition at frame 0: (n, 4, f, h, w).
 
@@ -273,7 +299,8 @@ class CVR:
         import torch
 
         world, config = self.world, self.config
-        guided = config.guidance_scale > 1
+        scale = config.video_guidance_scale or config.guidance_scale
+        guided = scale > 1
         n, n_frames = sample.shape[0], sample.shape[2]
         with torch.inference_mode():
             condition = torch.zeros_like(sample)
@@ -296,53 +323,11 @@ class CVR:
                 ).sample  # fmt: skip
                 if guided:
                     empty, worded = predicted.chunk(2)
-                    predicted = empty + config.guidance_scale * (worded - empty)
+                    predicted = empty + scale * (worded - empty)
                 sample = scheduler.step(predicted, timestep, sample).prev_sample
         return sample
-
-
-class _Ticker:
-    """Count steps, tell the caller, and stop when asked."""
-
-    def __init__(self, total: int, progress: Progress | None, should_stop: Callable[[], bool] | None) -> None:
-        self.done, self.total, self.progress, self.should_stop = 0, total, progress, should_stop
-
-    def __call__(self, message: str) -> None:
-        if self.should_stop and self.should_stop():
-            raise Stopped
-        self.done = min(self.done + 1, self.total)
-        if self.progress:
-            self.progress(self.done, self.total, message)
 
 
 def _silent(without: frozenset[str]) -> frozenset[str]:
     """Return the levels of text that say nothing; C_motion goes with MAD."""
     return without | {"motion"} if "mad" in without else without
-
-
-def _steps_from(steps: int, theta: float) -> int:
-    """Return how many of ``steps`` remain when denoising starts at ``theta`` of the way to full noise."""
-    return max(1, min(steps, round(theta * steps)))
-
-
-def generator(seed: int, clip_id: str, purpose: str) -> torch.Generator:
-    """Return the random generator of one clip and purpose: the same clip renders alike in any batch."""
-    import torch
-
-    digest = hashlib.sha256(f"{seed}/{clip_id}/{purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-
-
-def spread(latents: NDArray[np.float32], n_frames: int, how: str = "linear") -> NDArray[np.float32]:
-    """Spread (n, t, c, h, w) over ``n_frames`` of the same clip: latent k belongs to frame floor(k * n_frames / t).
-
-    Frames between two of these are blended (``linear``) or take the nearer one; those after the last one repeat it.
-    """
-    t = latents.shape[1]
-    place = np.interp(np.arange(n_frames), np.arange(t) * n_frames // t, np.arange(t))
-    if how == "nearest":
-        return np.ascontiguousarray(latents[:, np.rint(place).astype(int)])
-    low = np.floor(place).astype(int)
-    high = np.minimum(low + 1, t - 1)
-    share = (place - low)[:, None, None, None].astype(np.float32)
-    return np.ascontiguousarray(latents[:, low] * (1 - share) + latents[:, high] * share)

@@ -14,7 +14,7 @@ from pipeline.render.cvr import CONFIGS
 from pipeline.runs import Run
 from training.world import build, clip, scores
 
-FEW = dict.fromkeys(("vae", "vae_decoder", "clip", "text_to_image", "motion", "control", "judges"), 2)
+FEW = dict.fromkeys(("vae", "vae_decoder", "clip", "text_to_image", "motion", "control", "animator", "judges"), 2)
 
 
 @pytest.fixture

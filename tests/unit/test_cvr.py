@@ -8,7 +8,8 @@ import torch
 
 from pipeline.backbones import World, decode_latents, encode_frames, encode_text, profile
 from pipeline.errors import ConfigError, DataError, WeightsError
-from pipeline.render.cvr import CVR, CVRConfig, Stopped, generator, spread
+from pipeline.render.cvr import CVR, CVRConfig
+from pipeline.render.steps import Stopped, generator, spread
 from tests.tiny_world import D_TEXT, N_FRAMES, N_TOKENS, SIZE, save_tiny_world
 
 IDS = ["test1_0003", "test1_0007", "test1_0011"]
@@ -74,6 +75,36 @@ def test_sparse_control_reads_the_text_it_is_told_to(world: World, cues: dict[st
     bare = frozenset({"mad"})
     same = motion.render(cues, IDS, bare).reconstruction, motion.render(others, IDS, bare).reconstruction
     assert np.array_equal(*same)
+
+
+def test_the_animated_start_moves_as_the_motion_text_says(world: World, cues: dict[str, np.ndarray]) -> None:
+    mad, animated = (CVR(world, CONFIG.model_copy(update={"start": k})) for k in ("mad", "animated"))
+    others = cues | {"motion": cues["motion"][::-1].copy()}
+    assert np.array_equal(mad.render(cues, IDS).reconstruction, mad.render(others, IDS).reconstruction)
+    assert not np.array_equal(animated.render(cues, IDS).reconstruction, animated.render(others, IDS).reconstruction)
+    assert np.array_equal(mad.render(cues, IDS).anchor, animated.render(cues, IDS).anchor)
+    # Of MAD's frames only the first, which the anchor frame is made from, then matters.
+    late = cues["motion_latents"].copy()
+    late[:, 1:] += 1
+    moved = animated.render(cues | {"motion_latents": late}, IDS).reconstruction
+    assert np.array_equal(animated.render(cues, IDS).reconstruction, moved)
+    # Without MAD both start from noise.
+    bare = frozenset({"mad"})
+    assert np.array_equal(mad.render(cues, IDS, bare).reconstruction, animated.render(cues, IDS, bare).reconstruction)
+
+
+def test_a_profile_without_an_animator_says_so(world: World, cues: dict[str, np.ndarray]) -> None:
+    bare = World(world.backbones.model_copy(update={"animator": None}))
+    with pytest.raises(WeightsError, match="set start to 'mad'"):
+        CVR(bare, CONFIG.model_copy(update={"start": "animated"})).render(cues, IDS)
+
+
+def test_the_video_can_have_its_own_guidance(world: World, cues: dict[str, np.ndarray]) -> None:
+    same, none = (CVR(world, CONFIG.model_copy(update={"video_guidance_scale": k})) for k in (2.0, 1.0))
+    full = CVR(world, CONFIG).render(cues, IDS)
+    assert np.array_equal(same.render(cues, IDS).reconstruction, full.reconstruction)
+    assert np.array_equal(none.render(cues, IDS).anchor, full.anchor)
+    assert not np.array_equal(none.render(cues, IDS).reconstruction, full.reconstruction)
 
 
 def test_denoising_agrees_with_the_stock_pipeline(world: World, cues: dict[str, np.ndarray]) -> None:

@@ -3,7 +3,7 @@
 Each stage writes what it made into the output folder and a note into the work folder; a stage whose note is there is
 not done again, a stage that was stopped goes on from its last checkpoint. The order is the order of need:
 
-    vae -> vae_decoder -> clip -> text_to_image -> motion -> control -> judges -> decoders -> runs
+    vae -> vae_decoder -> clip -> text_to_image -> motion -> control -> animator -> judges -> decoders -> runs
 """
 
 from __future__ import annotations
@@ -21,18 +21,20 @@ from typing import Any
 from pipeline.errors import ConfigError
 from pipeline.paths import PHANTOM_ASSETS, check_space, write_json
 
-STAGES = ("vae", "vae_decoder", "clip", "text_to_image", "motion", "control", "judges", "decoders", "runs")
+STAGES = ("vae", "vae_decoder", "clip", "text_to_image", "motion", "control", "animator", "judges", "decoders", "runs")
 STEPS = {
     "vae": 2200,
     "vae_decoder": 1500,
     "clip": 800,
-    "text_to_image": 1300,
+    "text_to_image": 4000,
     "motion": 280,
-    "control": 220,
+    "control": 1029,
+    "animator": 2600,
     "judges": 400,
 }
 N_CLIPS, FILM_SEED, JUDGE_SEED = 4000, 101, 909
 N_VAE_CLIPS, N_JUDGE_CLIPS = 3000, (3000, 600)
+ANIMATOR_SEEDS = (301, 302, 303)
 SPACE = 3_000_000_000
 
 Progress = Callable[[int, int, str], None]
@@ -165,6 +167,10 @@ def _run(
 
         train = train_motion if name == "motion" else train_control
         return {"seconds": train(world.cached, work, out, steps[name])}
+    if name == "animator":
+        from training.world.animator import train_animator
+
+        return train_animator(out, work, steps[name], N_CLIPS, ANIMATOR_SEEDS)
     if name == "judges":
         from training.world.data import world_clips
         from training.world.judges import train_judges
@@ -181,13 +187,20 @@ def _run(
 
 
 def write_manifest(out: Path, work: Path) -> dict[str, Any]:
-    """Write ``manifest.json``: what was trained how, every file's hash, and the scores."""
-    done = {stage: work / f"{stage}.done.json" for stage in STAGES}
-    notes = {stage: json.loads(path.read_text()) for stage, path in done.items() if path.is_file()}
-    scores = notes.get("runs", {}).get("scores", {}) | _real_brain(out, work)
-    for stage in notes.values():
-        stage.pop("scores", None)
+    """Write ``manifest.json``: what was trained how, every file's hash, and the scores.
+
+    What this working folder did not train keeps what the last manifest says of it.
+    """
     skip = out / "manifest.json"
+    old: dict[str, Any] = json.loads(skip.read_text(encoding="utf-8")) if skip.is_file() else {}
+    done = {stage: work / f"{stage}.done.json" for stage in STAGES}
+    new = {stage: json.loads(path.read_text()) for stage, path in done.items() if path.is_file()}
+    both = old.get("stages", {}) | new
+    notes = {stage: both[stage] for stage in STAGES if stage in both}
+    scores = notes.get("runs", {}).pop("scores", old.get("scores", {}))
+    found = work.parent / "haxby2001-crossval" / "crossval.json"
+    real = json.loads(found.read_text(encoding="utf-8")) if found.is_file() else old.get("scores", {}).get("haxby2001")
+    scores |= {"haxby2001": real} if real else {}
     files = sorted(p for p in out.rglob("*") if p.is_file() and p != skip)
     manifest = {
         "what": "the phantom's world: models, decoders and runs, all trained on simulated data",
@@ -206,13 +219,3 @@ def write_manifest(out: Path, work: Path) -> dict[str, Any]:
     }
     write_json(skip, manifest)
     return manifest
-
-
-def _real_brain(out: Path, work: Path) -> dict[str, Any]:
-    """Return what `crossval` found on Haxby 2001, where it was run in this working folder or for the last manifest."""
-    found = work.parent / "haxby2001-crossval" / "crossval.json"
-    if found.is_file():
-        return {"haxby2001": json.loads(found.read_text(encoding="utf-8"))}
-    old = out / "manifest.json"
-    kept = json.loads(old.read_text(encoding="utf-8"))["scores"].get("haxby2001") if old.is_file() else None
-    return {"haxby2001": kept} if kept else {}

@@ -24,7 +24,7 @@ from pipeline.runs import FULL, Score, variant_name
 
 Video = NDArray[np.uint8]
 Values = NDArray[np.float64]
-N_SCORED, N_SHOWN, N_FRAMES, FPS = 30, 6, 6, 3.0
+N_SCORED, N_SHOWN, N_FRAMES, FPS = 42, 6, 6, 3.0
 ABLATIONS: tuple[frozenset[str], ...] = (
     frozenset(), frozenset({"anchor"}), frozenset({"motion"}), frozenset({"holi"}), frozenset({"mad"}),
 )  # fmt: skip
