@@ -108,7 +108,7 @@ export function brain() {
   }
 
   function paint() {
-    if (!held.values) return;
+    if (!held.values || node.dataset.empty) return;
     if (held.map) paintFlat();
     else paintSlices(state.run.space.shape);
     canvas.dataset.clip = state.clip;
