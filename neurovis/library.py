@@ -154,7 +154,8 @@ def _command(run: Run) -> str | None:
     m = run.manifest
     if m.source == "videos":
         folders = [str(m.config.get("imported", {}).get(role, {}).get("folder", role)) for role in IMPORTED]
-        words = ["--truth", folders[0], "--recon", folders[1], "--name", m.name, "--method", m.method]
+        words = ["--truth", folders[0], "--recon", folders[1], "--name", m.name]
+        words += ["--method", m.method, "--dataset", m.dataset, "--subject", m.subject]
         return "python -m pipeline import-run " + shlex.join(words)
     positions = m.config.get("clips")
     if m.method != "semvideo" or not positions:
