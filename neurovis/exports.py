@@ -15,7 +15,7 @@ from pipeline.errors import ConfigError
 from pipeline.frames import write_gif, write_mp4
 from pipeline.runs import FULL, Run, parse_variant
 
-SCALE, BAND, GAP = 4, 40, 8
+SIDE, BAND, GAP = 256, 40, 8  # pixels: small frames are enlarged to about SIDE, large ones stay as they are
 PART_TITLES = {"anchor": "C_anchor", "motion": "C_motion", "holi": "C_holi", "mad": "MAD"}
 MEDIA = {"mp4": "video/mp4", "gif": "image/gif", "png": "image/png", "json": "application/json"}
 _DARK, _INK, _FAINT = (16, 20, 26), (236, 240, 245), (150, 160, 174)
@@ -52,7 +52,7 @@ def export(run: Run, clip_id: str, kind: str, columns: list[tuple[str, str]], sc
     if kind == "png":
         return _png(_strip(run, clip_id, shown))
     frames = _grid(run, clip_id, shown)
-    fps = len(frames) / run.manifest.duration
+    fps = len(frames) / max(run.seconds(clip_id, stream) for stream, _ in shown)
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         path = Path(folder) / f"clip.{kind}"
@@ -72,32 +72,38 @@ def _titles(run: Run, columns: list[tuple[str, str]]) -> list[str]:
 def _caption(run: Run, clip_id: str) -> str:
     """Say what the picture shows; simulated data is named as such in every export."""
     m = run.manifest
+    seed = [] if m.seed is None else [f"seed {m.seed}"]
     marks = [*dict.fromkeys((["simulated data"] if m.simulated else []) + list(m.labels))]
-    return "  ·  ".join([f"{m.dataset} {m.subject} {clip_id}", m.method, f"seed {m.seed}", *marks])
+    return "  ·  ".join([f"{m.dataset} {m.subject} {clip_id}", m.method, *seed, *marks])
 
 
 def _grid(run: Run, clip_id: str, columns: list[tuple[str, str]]) -> Frames:
     """Put the streams side by side in time: (n_frames, height, width, 3)."""
-    clips = [run.frames(clip_id, stream, variant) for stream, variant in columns]
-    n = max(len(c) for c in clips)
-    height, width = (side * SCALE for side in run.manifest.size)
+    clips = _of_one_size([run.frames(clip_id, stream, variant) for stream, variant in columns])
+    seconds = [run.seconds(clip_id, stream) for stream, _ in columns]
+    n = max(round(max(seconds) * len(c) / s) for c, s in zip(clips, seconds, strict=True))
+    times = (np.arange(n) + 0.5) * max(seconds) / n
+    scale = max(1, SIDE // max(clips[0].shape[1:3]))
+    height, width = (side * scale for side in clips[0].shape[1:3])
     page = _page(height, len(clips) * (width + GAP) - GAP, _caption(run, clip_id))
     _write(page, [(i * (width + GAP), 4, t) for i, t in enumerate(_titles(run, columns))])
     frames = np.repeat(np.asarray(page)[None], n, 0)
-    for column, clip in enumerate(clips):
-        large = clip[np.arange(n) * len(clip) // n].repeat(SCALE, 1).repeat(SCALE, 2)
+    for column, (clip, (stream, _)) in enumerate(zip(clips, columns, strict=True)):
+        shown = clip[run.shown_at(clip_id, stream, len(clip), times)]
+        large = shown.repeat(scale, 1).repeat(scale, 2)
         frames[:, BAND : BAND + height, column * (width + GAP) : column * (width + GAP) + width] = large
     return frames
 
 
 def _strip(run: Run, clip_id: str, columns: list[tuple[str, str]]) -> Frames:
     """Lay the frames of each stream out in a row, six of the longer ones: (height, width, 3)."""
-    height, width = (side * 2 for side in run.manifest.size)
+    clips = _of_one_size([run.frames(clip_id, stream, variant) for stream, variant in columns])
+    scale = max(1, SIDE // 2 // max(clips[0].shape[1:3]))
+    height, width = (side * scale for side in clips[0].shape[1:3])
     rows = []
-    for stream, variant in columns:
-        clip = run.frames(clip_id, stream, variant)
+    for clip in clips:
         keep = np.unique(np.linspace(0, len(clip) - 1, min(len(clip), 6)).round().astype(int))
-        rows.append(np.concatenate(list(clip[keep].repeat(2, 1).repeat(2, 2)), axis=1))
+        rows.append(np.concatenate(list(clip[keep].repeat(scale, 1).repeat(scale, 2)), axis=1))
     row_height = height + 24
     page = _page(len(rows) * row_height, 6 * width, _caption(run, clip_id))
     _write(page, [(0, BAND + i * row_height - 20, t) for i, t in enumerate(_titles(run, columns))])
@@ -106,6 +112,14 @@ def _strip(run: Run, clip_id: str, columns: list[tuple[str, str]]) -> Frames:
         top = BAND + i * row_height
         picture[top : top + height, : row.shape[1]] = row
     return picture
+
+
+def _of_one_size(clips: list[Frames]) -> list[Frames]:
+    """Bring the streams to the size of the first, as the scores do."""
+    from pipeline.data.video import resize_frames
+
+    size = clips[0].shape[1:3]
+    return [clip if clip.shape[1:3] == size else resize_frames(clip, size) for clip in clips]
 
 
 def _page(height: int, width: int, caption: str) -> Any:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import shlex
 import threading
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, DataError
 from pipeline.paths import PHANTOM_ASSETS
@@ -18,6 +22,12 @@ STREAM_TITLES = {
     "anchor": ("Anchor frame", "first frame + C_anchor"),
     "reconstruction": ("Reconstruction", "anchor + motion + C_holi"),
 }
+
+
+IMPORTED = ("truth", "reconstruction")  # the streams of a run that was imported
+_PRIVATE: Any = {"clip_id": True, "streams": {"__all__": {"file", "sha256"}}}  # what the page has no use for
+STRIP_BYTES = 256 * 2**20  # of pictures kept for the next reader
+STRIP_HEIGHT = 16_384  # pixels; browsers draw no taller picture
 
 
 class Library:
@@ -69,7 +79,7 @@ class Library:
         run = self.run(name)
         m = run.manifest
         clips = [
-            {**record.model_dump(exclude={"clip_id"}), "id": clip_id, "variants": run.variants(clip_id)}
+            {**record.model_dump(exclude=_PRIVATE), "id": clip_id, "variants": run.variants(clip_id)}
             for clip_id, record in run.clips.items()
         ]
         first = m.clip_ids[0] if m.clip_ids else None
@@ -101,20 +111,36 @@ class Library:
                 return self._strips[key]
         from PIL import Image
 
-        frames = run.frames(clip_id, stream, variant)
+        frames = _fit_height(run.frames(clip_id, stream, variant))
         buffer = io.BytesIO()
         Image.fromarray(frames.reshape(-1, *frames.shape[2:])).save(buffer, "PNG", compress_level=1)
         with self._lock:
             self._strips[key] = (buffer.getvalue(), "image/png")
-            while len(self._strips) > 400:
+            while len(self._strips) > 1 and sum(len(body) for body, _ in self._strips.values()) > STRIP_BYTES:
                 self._strips.popitem(last=False)
         return buffer.getvalue(), "image/png"
 
     def _stream(self, run: Run, clip_id: str, stream: str, variant: str) -> dict[str, Any]:
-        """Describe one stream; the number of frames comes from the manifest, else from the first clip."""
+        """Describe one stream; the number of frames comes from the manifest, else from the first clip.
+
+        A clip that was imported says its own, in its record's ``streams``.
+        """
         n = run.manifest.n_frames.get(stream) or len(run.frames(clip_id, stream, variant))
         title, about = STREAM_TITLES.get(stream, (stream.replace("_", " ").capitalize(), ""))
+        if run.manifest.source == "videos" and stream == "reconstruction":
+            about = f"published by {run.manifest.method}, imported"
         return {"key": stream, "title": title, "about": about, "n": n}
+
+
+def _fit_height(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Shrink frames whose strip would be taller than browsers draw; for looking at only."""
+    n, height, width = frames.shape[:3]
+    if n * height <= STRIP_HEIGHT:
+        return frames
+    from pipeline.data.video import resize_frames
+
+    fitting = max(1, STRIP_HEIGHT // n)
+    return resize_frames(frames, (fitting, max(1, round(width * fitting / height))))
 
 
 def _stamp(path: Path) -> int:
@@ -126,6 +152,11 @@ def _stamp(path: Path) -> int:
 def _command(run: Run) -> str | None:
     """Return the command line that makes such a run, where the pipeline has one for it."""
     m = run.manifest
+    if m.source == "videos":
+        folders = [str(m.config.get("imported", {}).get(role, {}).get("folder", role)) for role in IMPORTED]
+        words = ["--truth", folders[0], "--recon", folders[1], "--name", m.name]
+        words += ["--method", m.method, "--dataset", m.dataset, "--subject", m.subject]
+        return "python -m pipeline import-run " + shlex.join(words)
     positions = m.config.get("clips")
     if m.method != "semvideo" or not positions:
         return None

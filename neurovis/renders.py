@@ -55,6 +55,8 @@ class Renders:
         """Say why this run cannot be rendered here, or None where it can."""
         if importlib.util.find_spec("pipeline.reconstruct") is None:
             return "This installation has no renderer."
+        if run.manifest.source == "videos":
+            return "This run was imported from videos: there is no decoder here whose parts could be switched off."
         if run.manifest.cues is None or not (run.path / run.manifest.cues).is_file():
             return "The run keeps no decoded cues, so other combinations cannot be rendered from it."
         missing = _missing_weights(run)
@@ -68,6 +70,7 @@ class Renders:
             raise ConfigError(reason)
         if clip_id not in run.manifest.clip_ids:
             raise ConfigError(f"{name}: clip {clip_id!r} is not one of its {len(run.manifest.clip_ids)} clips")
+        seed = run.manifest.seed if seed is None else seed
         own = seed is None or seed == run.manifest.seed
         variant = variant_name(without, None if own else seed)
         key = f"{name}/{clip_id}/{variant}"
@@ -76,7 +79,7 @@ class Renders:
             if held is None or held.state not in ("queued", "running"):
                 self.jobs = {k: j for k, j in self.jobs.items() if j.state in ("queued", "running")}
                 self.jobs[key] = Job(name, clip_id, variant)
-                arguments = (self.jobs[key], run, frozenset(without), run.manifest.seed if seed is None else seed)
+                arguments = (self.jobs[key], run, frozenset(without), seed or 0)
                 threading.Thread(target=self._work, args=arguments, daemon=True, name=f"render {key}").start()
         return key
 

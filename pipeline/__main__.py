@@ -148,5 +148,45 @@ def reconstruct(
     finish(manifest, as_json)
 
 
+@app.command(name="import-run")
+def import_run_(
+    truth: Annotated[Path, typer.Option("--truth", help="True clips: a GIF, MP4 or folder of frames each")],
+    recon: Annotated[Path, typer.Option("--recon", help="Reconstructed clips of the same names")],
+    name: Annotated[str, typer.Option("--name", help="Name of the run here")],
+    title: Annotated[str | None, typer.Option(help="As shown; default from the method")] = None,
+    method: Annotated[str | None, typer.Option(help="What reconstructed them; default the name")] = None,
+    dataset: Annotated[str, typer.Option(help="Data set that the clips are from")] = "imported",
+    subject: Annotated[str, typer.Option(help="Whose brain it was")] = "not stated",
+    captions: Annotated[Path | None, typer.Option(help="JSON or JSONL of captions by clip name")] = None,
+    fps_truth: Annotated[float | None, typer.Option(help="Frames a second; default what the files tell")] = None,
+    fps_recon: Annotated[float | None, typer.Option(help="Frames a second; default what the files tell")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse lengths that differ by more than 25 %")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an import of the same name")] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Import published reconstructions, videos beside the true clips, as a run with scores for the app."""
+    from pipeline.peers import Options, import_run
+
+    options = Options(
+        name=name, title=title, method=method, dataset=dataset, subject=subject, captions=captions,
+        fps_truth=fps_truth, fps_recon=fps_recon, replace=replace, strict=strict,
+    )  # fmt: skip
+    with progress_bar(f"import {name}") as tell:
+        run = import_run(truth, recon, options, home, tell)
+    manifest = run.manifest
+    say(f"imported {len(manifest.clip_ids)} clips as the run {name}, in {run.path}", quiet=as_json)
+    for note in manifest.notes:
+        say(f"  note: {note}", quiet=as_json)
+    scores = manifest.scores.get("full", {})
+    for score in scores.values():
+        chance = "not measured" if score.chance is None else f"{score.chance:.3f}"
+        told = f"{score.value:.3f} (chance {chance}, {score.n} clips, {score.convention})"
+        say(f"  {score.label}: {told}; {score.frames}", quiet=as_json)
+    rows = {key: score.model_dump(mode="json") for key, score in scores.items()}
+    facts = {"run": name, "n_clips": len(manifest.clip_ids), "notes": manifest.notes, "scores": rows}
+    finish(facts, as_json)
+
+
 if __name__ == "__main__":
     run(app)

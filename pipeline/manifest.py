@@ -74,6 +74,26 @@ class Nearest(_Model):
     similarity: float
 
 
+class StreamFacts(_Model):
+    """One stream of one clip, where it has a length, rate and size of its own: a clip that was imported."""
+
+    n: int = Field(gt=0, description="frames")
+    seconds: float = Field(gt=0, description="from the first frame's start to the last one's end")
+    size: tuple[int, int] = Field(description="height, width of a frame, pixels")
+    starts: tuple[float, ...] | None = Field(
+        None, description="seconds at which each frame starts; None: evenly spaced"
+    )
+    scored: tuple[int, ...] = Field((), description="the frames that the scores compare, counted from 0")
+    file: str = Field("", description="name of the file or folder that it was read from")
+    sha256: str = ""
+
+    @model_validator(mode="after")
+    def _agree(self) -> StreamFacts:
+        if self.starts is not None and len(self.starts) != self.n:
+            raise ValueError("starts must have one entry per frame")
+        return self
+
+
 class ClipRecord(_Model):
     """One line of ``clips.jsonl``."""
 
@@ -82,6 +102,9 @@ class ClipRecord(_Model):
     nearest: dict[str, list[Nearest]] = Field(default_factory=dict, description="level -> captions near the decoded")
     labels: dict[str, str | bool | int | float] = Field(default_factory=dict)
     scores: dict[str, dict[str, float | None]] = Field(default_factory=dict, description="variant -> name -> value")
+    streams: dict[Name, StreamFacts] = Field(
+        default_factory=dict, description="stream -> what differs from the manifest; empty for a run made here"
+    )
 
 
 class Space(_Model):
@@ -103,7 +126,9 @@ class RunManifest(_Model):
     subject: str
     simulated: bool
     labels: tuple[str, ...] = Field((), description="said wherever the run is shown: 'real brain, toy renderer'")
-    seed: int
+    source: Literal["recording", "videos"] = Field("recording", description="decoded here, or imported as videos")
+    seed: int | None = Field(description="of the rendering; None where it is not known")
+    notes: tuple[str, ...] = Field((), description="what a reader of the scores should know, a sentence each")
     config: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     clip_ids: tuple[Name, ...]

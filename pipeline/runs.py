@@ -35,6 +35,7 @@ from pipeline.manifest import (
     RunManifest,
     Score,
     Space,
+    StreamFacts,
     is_variant,
     parse_variant,
     read_manifest,
@@ -45,7 +46,7 @@ from pipeline.paths import PHANTOM_ASSETS, atomic_file, atomic_folder, write_jso
 
 __all__ = [
     "FULL", "PARTS", "ClipRecord", "Nearest", "Run", "RunInfo", "RunManifest", "RunWriter", "Score", "Space",
-    "discover", "parse_variant", "read_manifest", "variant_name",
+    "StreamFacts", "discover", "parse_variant", "read_manifest", "variant_name",
 ]  # fmt: skip
 Frames = NDArray[np.uint8]
 
@@ -127,7 +128,22 @@ class Run:
                 f"{self.manifest.name}: {stream} of {clip_id} was not rendered as {variant!r}; "
                 f"rendered are {', '.join(self.variants(clip_id)) or 'none'}"
             )
-        return read_strip(path, self.manifest.size)
+        facts = self.clips[clip_id].streams.get(stream)
+        return read_strip(path, facts.size if facts else self.manifest.size)
+
+    def seconds(self, clip_id: str, stream: str) -> float:
+        """Return how long a stream of a clip lasts."""
+        facts = self.clips[clip_id].streams.get(stream)
+        return facts.seconds if facts else self.manifest.duration
+
+    def shown_at(self, clip_id: str, stream: str, n_frames: int, times: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+        """Return which of a stream's ``n_frames`` is on the screen at ``times`` (n_times,) s; the last one stays."""
+        facts = self.clips[clip_id].streams.get(stream)
+        # A hair of slack: an instant that is a frame's start must not fall before it by rounding.
+        if facts and facts.starts:
+            return np.maximum(np.searchsorted(np.asarray(facts.starts), times + 1e-6, side="right") - 1, 0)
+        index = np.floor(times / self.seconds(clip_id, stream) * n_frames + 1e-6).astype(np.int64)
+        return np.clip(index, 0, n_frames - 1)
 
     def variants(self, clip_id: str) -> list[str]:
         """List the variants whose reconstruction of ``clip_id`` is on disk, ``full`` first."""
@@ -210,12 +226,14 @@ class RunWriter:
         with atomic_folder(self.path / "clips" / record.clip_id) as folder:
             for variant, streams in frames.items():
                 for stream, value in streams.items():
-                    self._check_frames(record.clip_id, stream, value)
+                    facts = record.streams.get(stream)
+                    self._check_frames(record.clip_id, stream, value, facts)
+                    seconds = facts.seconds if facts else self.manifest.duration
                     place = (run.stored_variant(stream, variant), stream)
                     if place not in written:
                         written.add(place)
                         compact = self.manifest.layout == "compact"
-                        write_stream(folder / place[0], stream, value, self.manifest.duration, compact=compact)
+                        write_stream(folder / place[0], stream, value, seconds, compact=compact)
         self._records[record.clip_id] = record
         self._write_table()
 
@@ -252,8 +270,9 @@ class RunWriter:
         write_json(self.path / "manifest.json", self.manifest.model_dump(mode="json"))
         return Run.open(self.path)
 
-    def _check_frames(self, clip_id: str, stream: str, value: Frames) -> None:
-        expected = (self.manifest.n_frames.get(stream, value.shape[0]), *self.manifest.size, 3)
+    def _check_frames(self, clip_id: str, stream: str, value: Frames, facts: StreamFacts | None) -> None:
+        n = self.manifest.n_frames.get(stream, value.shape[0])
+        expected = (facts.n, *facts.size, 3) if facts else (n, *self.manifest.size, 3)
         if value.shape != expected or value.dtype != np.uint8:
             raise DataError(f"{clip_id}: {stream} must be uint8 {expected}, got {value.dtype} {value.shape}")
 
@@ -274,7 +293,8 @@ def discover(home: Path, shipped: Path = PHANTOM_ASSETS / "runs") -> list[RunInf
     """List the shipped runs and those of ``home/runs``; a damaged one is listed with its error."""
     found: list[RunInfo] = []
     for folder, is_shipped in ((shipped, True), (home / "runs", False)):
-        for file in sorted(folder.glob("*/manifest.json")) if folder.is_dir() else ():
+        # A hidden folder is one that is still being written.
+        for file in sorted(folder.glob("[!.]*/manifest.json")) if folder.is_dir() else ():
             try:
                 manifest = read_manifest(file.parent)
                 found.append(RunInfo(manifest.name, file.parent, is_shipped, manifest))

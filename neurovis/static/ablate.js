@@ -5,7 +5,7 @@ import { higherIsBetter, scoreLabel, scoreNames } from "./browser.js";
 import { change, csv, download, downloadSVG, shuffleplot } from "./charts.js";
 import { clock } from "./clock.js";
 import { listenToKeys, loadStrip, Player, screen, swap, transport } from "./player.js";
-import { PARTS, PART_TITLES, current, emit, hopeless, marks, on, start, state, step, stripURL, variantName, variantTitle } from "./state.js";
+import { PARTS, PART_TITLES, current, emit, hopeless, marks, on, start, state, step, stripURL, timing, variantName, variantTitle } from "./state.js";
 import { empty } from "./empty.js";
 
 const ABOUT = {
@@ -85,8 +85,6 @@ export function mount(root, server) {
     }
     if (big.truth) big.truth.node.append(h("p", { class: "nv-note" }, "The same scale, the same clock: all pictures on this page show the same moment."));
     replace(deck, Object.values(big).map((player) => player.node));
-    clock.frames = Math.max(1, ...state.run.streams.map((stream) => stream.n));
-    clock.duration = state.run.duration;
     drawTable();
     drawShuffle();
     if (state.clip) showClip();
@@ -97,6 +95,7 @@ export function mount(root, server) {
     const clip = current();
     if (!clip) return;
     replace(heading, h("div", {}, h("span", { class: "nv-mono nv-id" }, clip.id), marks().map((mark) => h("span", { class: "nv-badge nv-warn" }, mark))), h("h2", {}, clip.captions.basic || clip.captions.anchor || String(clip.labels.trial_type || clip.id)));
+    clock.fit(state.run.streams.map((stream) => timing(clip, stream)));
     drawSheet(clip);
     show();
     for (const name of clip.variants) for (const stream of state.run.streams) if (stream.key === "reconstruction") loadStrip(stripURL(clip.id, name, stream.key)).catch(() => {});
@@ -108,14 +107,19 @@ export function mount(root, server) {
     const mine = ++turn;
     const name = variant();
     const there = clip.variants.includes(name);
-    for (const node of switches.children) node.setAttribute("aria-checked", !state.without.has(node.dataset.part));
+    const imported = state.run.source === "videos";
+    seeds.hidden = imported;
+    for (const node of switches.children) {
+      node.setAttribute("aria-checked", !state.without.has(node.dataset.part));
+      node.disabled = imported;
+    }
     const idle = state.without.has("mad");
     switches.querySelector("[data-part=motion]").toggleAttribute("data-idle", idle);
     switches.querySelector("[data-part=motion] small").textContent = idle ? "nothing to steer while MAD is off" : ABOUT.motion;
     seedBox.value = state.seed ?? state.run.seed;
     big.now.title.textContent = variantTitle(name);
     const all = [];
-    const put = (player, variantOf, key) => all.push({ player, n: streamOf(key).n, url: key && variantOf ? stripURL(clip.id, variantOf, key) : null });
+    const put = (player, variantOf, key) => all.push({ player, timing: timing(clip, streamOf(key)), url: key && variantOf ? stripURL(clip.id, variantOf, key) : null });
     if (big.truth) put(big.truth, "full", "truth");
     const whole = clip.variants.includes("full");
     put(big.full, whole ? "full" : null, "reconstruction");
@@ -142,8 +146,9 @@ export function mount(root, server) {
       replace(live, h("progress", share === null ? {} : { max: 1, value: share }), h("span", { class: "nv-mono" }, `${job.message} ${job.total ? `${job.done}/${job.total}` : ""} ${Math.round(job.seconds || 0)} s`), button("Stop rendering", "Stop", stop, { class: "nv-small" }));
       return;
     }
-    if (there) {
-      replace(live, h("span", { class: "nv-note" }, `${variantTitle(name)}: at hand, so switching is instant.`));
+    const imported = state.run.source === "videos";
+    if (there || imported) {
+      replace(live, h("span", { class: "nv-note" }, imported ? state.run.cannot_render : `${variantTitle(name)}: at hand, so switching is instant.`));
       return;
     }
     const reason = state.run.cannot_render;
@@ -201,7 +206,7 @@ export function mount(root, server) {
     const stream = streamOf("reconstruction");
     cells = stream ? clip.variants.map((name) => {
       const player = new Player(variantTitle(name));
-      loadStrip(stripURL(clip.id, name, "reconstruction")).then((image) => player.show(image, stream.n, name)).catch(() => {});
+      loadStrip(stripURL(clip.id, name, "reconstruction")).then((image) => player.show(image, timing(clip, stream), name)).catch(() => {});
       const chips = name === "full" ? [h("i", { class: "nv-chip" }, "full")] : name.split("@")[0].split("+").filter((p) => PARTS.includes(p)).map((part) => h("i", { class: "nv-chip", "data-part": part }, `− ${PART_TITLES[part].replace("C_", "")}`));
       const seed = name.split("@")[1];
       const node = h("button", { type: "button", title: variantTitle(name), onclick: () => choose(name) }, player.canvas, h("span", {}, chips, seed ? h("i", { class: "nv-chip" }, `seed ${seed}`) : null));

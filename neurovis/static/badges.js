@@ -20,7 +20,7 @@ export function mount(root) {
     }
     replace(box, marks);
     const broken = (state.runs || []).filter((found) => found.error);
-    replace(facts, run ? [fact("Clips", run.clips.length.toLocaleString("en")), fact("Seed", run.seed), fact("Frames", `${run.size[1]} × ${run.size[0]}`), run.created ? fact("Made", run.created.slice(0, 10)) : null] : [],
+    replace(facts, run ? [fact("Clips", run.clips.length.toLocaleString("en")), run.seed === null ? null : fact("Seed", run.seed), fact("Frames", `${run.size[1]} × ${run.size[0]}`), run.created ? fact(run.source === "videos" ? "Imported" : "Made", run.created.slice(0, 10)) : null] : [],
       broken.map((found) => [h("dt", { class: "nv-broken" }, found.name), h("dd", { class: "nv-broken" }, `cannot be opened: ${found.error}`)]));
   }
   on("run", draw);

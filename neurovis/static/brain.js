@@ -92,7 +92,8 @@ export function brain() {
     const { run, clip } = state;
     const kind = run?.space?.kind;
     if (!run || !clip || !run.pattern || !kind || kind === "unknown") {
-      node.dataset.empty = run && !run.pattern ? "This run keeps no fMRI patterns." : "The position of these voxels is not known, so they cannot be drawn.";
+      node.dataset.empty = run?.source === "videos" ? "No fMRI pattern: this run was imported from videos."
+        : run && !run.pattern ? "This run keeps no fMRI patterns." : "The position of these voxels is not known, so they cannot be drawn.";
       return;
     }
     delete node.dataset.empty;
@@ -107,7 +108,7 @@ export function brain() {
   }
 
   function paint() {
-    if (!held.values) return;
+    if (!held.values || node.dataset.empty) return;
     if (held.map) paintFlat();
     else paintSlices(state.run.space.shape);
     canvas.dataset.clip = state.clip;

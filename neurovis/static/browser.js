@@ -2,7 +2,7 @@
 
 import { button, h, icon, number, replace } from "./dom.js";
 import { clock } from "./clock.js";
-import { choose, current, emit, on, state, stripURL } from "./state.js";
+import { choose, current, emit, on, state, stripURL, timing } from "./state.js";
 
 const ROW = 76;
 const SAMPLE = 12;
@@ -115,7 +115,7 @@ export function browser() {
     clips = picked.shown;
     state.shown = clips.map((clip) => clip.id);
     again.hidden = state.pick.mode !== "random";
-    const how = { random: `unpicked, seed ${state.pick.seed}`, all: "in the order of the film", best: "picked: highest first", worst: "picked: lowest first" }[state.pick.mode];
+    const how = { random: `unpicked, seed ${state.pick.seed}`, all: run.source === "videos" ? "in the order of their names" : "in the order of the film", best: "picked: highest first", worst: "picked: lowest first" }[state.pick.mode];
     const which = sorted ? `picked: ${state.pick.mode} by ${scoreLabel(run, state.pick.score)}` : how;
     told.textContent = clips.length ? `${clips.length} of ${picked.found === run.clips.length ? "" : `${picked.found} found, `}${run.clips.length} · ${which}` : "No clip fits. Clear the search or the filters.";
     inner.style.height = `${clips.length * ROW}px`;
@@ -154,14 +154,16 @@ export function browser() {
     const streams = run.streams.filter((stream) => ["truth", "reconstruction"].includes(stream.key));
     const title = clip.captions.basic || clip.captions.anchor || clip.labels.trial_type || clip.id;
     return h("div", { class: "nv-row", role: "option", "data-at": at, "data-clip": clip.id, style: `top:${at * ROW}px`, onclick: () => choose(clip.id) },
-      streams.map((stream) => h("i", { class: "nv-thumb", title: stream.title, style: thumb(clip.id, stream) })),
+      streams.map((stream) => h("i", { class: "nv-thumb", title: stream.title, style: thumb(clip, stream) })),
       h("div", {}, h("b", {}, title),
         h("span", { class: "nv-mono" }, clip.id, clip.labels.cut ? h("em", { title: "First clip of a shot" }, "cut") : null,
           typeof value === "number" ? h("u", { title: scoreLabel(run, name) }, number(value)) : null)));
   }
 
   function thumb(clip, stream) {
-    return `--n:${stream.n};--strip:url("${stripURL(clip, state.run.base, stream.key)}")`;
+    const { n, size: [height, width] = [1, 1] } = timing(clip, stream);
+    const side = (length) => `${Math.round((52 * length) / Math.max(height, width))}px`;
+    return `--n:${n};width:${side(width)};height:${side(height)};--strip:url("${stripURL(clip.id, state.run.base, stream.key)}")`;
   }
 
   function mark() {

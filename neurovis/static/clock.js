@@ -1,4 +1,4 @@
-// One clock for every player on the page, so that streams of 16, 6 and 1 frames stay in step.
+// One clock for every player on the page, so that streams of 16, 6 and 1 frames, at any rate, stay in step by time.
 
 const subscribers = new Set();
 
@@ -10,6 +10,9 @@ export const clock = {
   loop: true,
   playing: !matchMedia("(prefers-reduced-motion: reduce)").matches,
 
+  get seconds() {
+    return this.phase * this.duration;
+  },
   get frame() {
     return Math.min(this.frames - 1, Math.floor(this.phase * this.frames));
   },
@@ -18,6 +21,13 @@ export const clock = {
     draw(this.phase);
     return () => subscribers.delete(draw);
   },
+  // Fit the clip that is shown: as long as its longest stream, counted in the frames of its fastest.
+  fit(timings) {
+    if (!timings.length) return;
+    this.duration = Math.max(...timings.map((one) => one.seconds));
+    this.frames = Math.max(1, ...timings.map((one) => Math.round((this.duration * one.n) / one.seconds)));
+    notify();
+  },
   seek(frame) {
     this.phase = (((frame % this.frames) + this.frames) % this.frames + 0.5) / this.frames;
     notify();
@@ -25,9 +35,6 @@ export const clock = {
   toggle(playing = !this.playing) {
     this.playing = playing;
     if (playing && !this.loop && this.phase > 0.99) this.phase = 0;
-    notify();
-  },
-  redraw() {
     notify();
   },
 };

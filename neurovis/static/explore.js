@@ -6,7 +6,7 @@ import { brain } from "./brain.js";
 import { clock } from "./clock.js";
 import { percentile, rug } from "./charts.js";
 import { listenToKeys, loadStrip, screen, swap, transport } from "./player.js";
-import { current, hopeless, marks, on, start, state, stripURL } from "./state.js";
+import { current, hopeless, marks, on, start, state, stripURL, timing } from "./state.js";
 import { empty } from "./empty.js";
 
 const LEVELS = [["anchor", "C_anchor", "appearance and layout"], ["motion", "C_motion", "what moves, and how"], ["holi", "C_holi", "both in one story"]];
@@ -39,9 +39,6 @@ export function mount(root) {
       deck.prepend(h("figure", { class: "nv-screen nv-none" }, h("figcaption", {}, h("b", {}, "Truth")), h("div", { class: "nv-glass" }, h("div", { class: "nv-cover" }, "The data set comes without its pictures.")), h("p", {}, "only the category is known")));
       deck.dataset.count = players.length + 1;
     }
-    clock.frames = Math.max(1, ...run.streams.map((stream) => stream.n));
-    clock.duration = run.duration;
-    clock.redraw();
     drawConfig();
     if (state.clip) showClip();
   }
@@ -50,10 +47,11 @@ export function mount(root) {
     const mine = ++turn;
     const clip = current();
     if (!clip) return;
+    clock.fit(state.run.streams.map((stream) => timing(clip, stream)));
     drawHeading(clip);
     drawCaptions(clip);
     drawScores(clip);
-    swap(() => mine === turn, players.map((player) => ({ player, n: player.stream.n, url: stripURL(clip.id, state.run.base, player.stream.key) })), clip.id).then(() => {
+    swap(() => mine === turn, players.map((player) => ({ player, timing: timing(clip, player.stream), url: stripURL(clip.id, state.run.base, player.stream.key) })), clip.id).then(() => {
       for (const id of neighbours()) for (const stream of state.run.streams) loadStrip(stripURL(id, state.run.base, stream.key)).catch(() => {});
     });
     cortex.show().catch(() => {});
@@ -72,7 +70,17 @@ export function mount(root) {
       h("h3", {}, title, h("span", {}, about)),
       h("p", { class: "nv-shown" }, h("small", {}, "shown"), clip.captions[key] || "not known"),
       clip.nearest[key]?.length ? h("ol", {}, clip.nearest[key].slice(0, 3).map((near, i) => h("li", {}, h("small", {}, i ? "" : "decoded"), h("span", { title: near.text }, near.text), h("meter", { min: 0, max: 1, value: Math.max(0, near.similarity), title: "similarity to the decoded embedding" }), h("b", { class: "nv-mono" }, number(near.similarity, 2))))) : null))
-      : h("p", { class: "nv-note" }, "This run keeps no captions."));
+      : h("p", clip.captions.basic ? {} : { class: "nv-note" }, clip.captions.basic || noCaptions()));
+  }
+
+  function noCaptions() {
+    return state.run.source === "videos" ? "No caption: this run was imported from videos. Import it again with --captions to have them here." : "This run keeps no captions.";
+  }
+
+  // Which frames stand behind a score, where the two videos differ in rate: counted from 1, as on the players.
+  function scoredFrames(clip) {
+    const list = (key) => (clip.streams?.[key]?.scored || []).map((frame) => frame + 1).join(" ");
+    return list("truth") ? h("p", { class: "nv-note nv-scored" }, `Scored: frames ${list("truth")} of the truth beside ${list("reconstruction")} of the reconstruction, nearest in time.`) : null;
   }
 
   function drawScores(clip) {
@@ -96,14 +104,15 @@ export function mount(root) {
           h("b", { class: "nv-mono" }, number(value)),
           rug(all, value, mean, summary?.chance, higher),
           h("small", { class: "nv-mono" }, `mean ${number(mean)}`, typeof summary?.chance === "number" ? `  chance ${number(summary.chance)}` : "  chance not measured", place === null ? "" : `  percentile ${place}`));
-      })));
+      })), scoredFrames(clip));
   }
 
   function drawConfig() {
     const run = state.run;
-    const rows = [["method", run.method], ["data", `${run.dataset} ${run.subject}`], ["seed", run.seed], ...flatten(run.config).slice(0, 40)];
+    const rows = [["method", run.method], ["data", `${run.dataset} ${run.subject}`], ...(run.seed === null ? [] : [["seed", run.seed]]), ...flatten(run.config).slice(0, 40)];
     const command = run.command || null;
     replace(config, command ? h("div", { class: "nv-command" }, h("code", {}, command), button("Copy the command", icon("copy"), (event) => copy(event, command))) : null,
+      run.notes.map((note) => h("p", { class: "nv-note nv-runnote" }, note)),
       h("dl", { class: "nv-config" }, rows.map(([key, value]) => [h("dt", {}, key), h("dd", { class: "nv-mono" }, String(value))])),
       Object.keys(run.versions).length ? h("details", {}, h("summary", {}, "Versions"), h("dl", { class: "nv-config" }, Object.entries(run.versions).map(([key, value]) => [h("dt", {}, key), h("dd", { class: "nv-mono" }, value)]))) : null);
   }

@@ -29,38 +29,47 @@ export function loadStrip(url) {
   return held;
 }
 
+// The frame on the screen at a time, in seconds; the last one stays where a stream ends before the others.
+export function frameAt({ n, seconds, starts }, time) {
+  if (!starts) return Math.min(n - 1, Math.floor((time / seconds) * n + 1e-6));
+  const next = starts.findIndex((start) => start > time + 1e-6);
+  return next < 0 ? n - 1 : Math.max(0, next - 1);
+}
+
 export class Player {
   constructor(label) {
     this.canvas = h("canvas", { width: 64, height: 64, role: "img", "aria-label": label });
     this.context = this.canvas.getContext("2d");
     this.image = null;
-    this.n = 1;
+    this.timing = { n: 1, seconds: 1 };
     this.frame = -1;
-    this.unsubscribe = clock.subscribe((phase) => this.draw(phase));
+    this.unsubscribe = clock.subscribe(() => this.draw());
   }
 
-  show(image, n, tag) {
+  show(image, timing, tag) {
     this.image = image;
-    this.n = n;
+    this.timing = timing;
     this.frame = -1;
     if (image) {
-      const height = Math.round(image.naturalHeight / n);
+      const height = Math.round(image.naturalHeight / timing.n);
       if (this.canvas.width !== image.naturalWidth) this.canvas.width = image.naturalWidth;
       if (this.canvas.height !== height) this.canvas.height = height;
-      this.draw(clock.phase);
+      this.canvas.classList.toggle("nv-fine", height > 128);
+      this.draw();
     } else this.context.clearRect(0, 0, this.canvas.width, this.canvas.height);
     this.canvas.dataset.shown = tag;
   }
 
-  draw(phase) {
+  draw() {
     if (!this.image) return;
-    const frame = Math.min(this.n - 1, Math.floor(phase * this.n));
+    const { n } = this.timing;
+    const frame = frameAt(this.timing, clock.seconds);
     if (frame === this.frame) return;
     this.frame = frame;
     const { width, height } = this.canvas;
     this.context.drawImage(this.image, 0, frame * height, width, height, 0, 0, width, height);
     this.canvas.dataset.frame = frame;
-    if (this.readout) this.readout.textContent = this.n > 1 ? `${String(frame + 1).padStart(2, "0")}/${this.n}` : "1 frame";
+    if (this.readout) this.readout.textContent = n > 1 ? `${String(frame + 1).padStart(2, "0")}/${n}` : "1 frame";
   }
 
   stop() {
@@ -93,7 +102,7 @@ export function screen(title, about, role) {
 export async function swap(turn, players, tag) {
   const images = await Promise.all(players.map(({ url }) => (url ? loadStrip(url).catch(() => null) : null)));
   if (!turn()) return false;
-  players.forEach(({ player, n }, i) => player.show(images[i], n, tag));
+  players.forEach(({ player, timing }, i) => player.show(images[i], timing, tag));
   return true;
 }
 

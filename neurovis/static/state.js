@@ -93,6 +93,11 @@ export function current() {
   return state.run?.byId.get(state.clip) || null;
 }
 
+// Length and rate of one stream of a clip: its own where it was imported, else the run's.
+export function timing(clip, stream) {
+  return clip.streams?.[stream.key] ?? { n: stream.n, seconds: state.run.duration };
+}
+
 // The name of a combination, as pipeline.manifest.variant_name makes it.
 export function variantName(without, seed = null) {
   const removed = new Set(without);

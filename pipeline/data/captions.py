@@ -91,6 +91,22 @@ def read_split_captions(path: Path) -> dict[str, list[str]]:
     return {k: [str(text) for text in value[k]] for k in ("train", "test")}
 
 
+def read_captions_by_name(path: Path) -> dict[str, dict[str, str]]:
+    """Read captions of clips known by name: name -> {level: text}.
+
+    Takes ``captions.jsonl`` (:func:`read_clip_captions`); one JSON object of name -> text or name -> {level: text};
+    or CC2017's published lists, whose test clips are named by their number from 0.
+    """
+    if path.suffix.lower() == ".jsonl":
+        return read_clip_captions(path)
+    value = read_json(path)
+    if isinstance(value, dict) and isinstance(value.get("test"), list):
+        return {str(i): {"basic": text} for i, text in enumerate(read_split_captions(path)["test"])}
+    if not isinstance(value, dict) or not value:
+        raise DataError(f"{path}: expected a mapping of clip names to captions, got {type(value).__name__}")
+    return {str(k): _levels({"basic": v} if isinstance(v, str) else v, f"{path}: {k}") for k, v in value.items()}
+
+
 def _levels(value: Any, where: str) -> dict[str, str]:
     if not isinstance(value, dict) or not value or not set(value) <= set(CAPTION_LEVELS):
         got = sorted(map(str, value)) if isinstance(value, dict) else type(value).__name__

@@ -210,7 +210,7 @@ class VideoStimulus:
             else:
                 chosen, inverse = np.unique(found[frame_indices(len(found), n_frames)], return_inverse=True)
                 frames = film.read(chosen)[inverse]
-        return frames if frames.shape[1:3] == self.size else _resize(frames, self.size)
+        return frames if frames.shape[1:3] == self.size else resize_frames(frames, self.size)
 
     def _still(self, which: int) -> bool:
         return self.files[which].suffix.lower() in STILLS
@@ -243,7 +243,23 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise DataError(f"{path}: the image cannot be read ({error}); fetch it again") from error
 
 
-def _resize(frames: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def read_film(path: Path) -> NDArray[np.uint8]:
+    """Read every frame of a film, at its own size: (n_frames, height, width, 3) RGB in 0..255.
+
+    Raises
+    ------
+    DataError
+        As :func:`index_film`, and where a frame cannot be decoded.
+    """
+    film = _Film(path)
+    try:
+        return film.read(np.arange(len(film.index.pts)))
+    finally:
+        film.close()
+
+
+def resize_frames(frames: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Bring (n_frames, height, width, 3) to ``size``, (height, width) in pixels, by area resampling."""
     import cv2
 
     return np.stack([cv2.resize(f, size[::-1], interpolation=cv2.INTER_AREA) for f in frames])

@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from pipeline.frames import write_gif, write_mp4
+from pipeline.peers import Options, import_run
 from pipeline.runs import PARTS, Space
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,6 +53,7 @@ def served(tmp_path_factory) -> Iterator[str]:
         space=slices,
         layout="lossless",
     )
+    _import_peer(home)
     yield from _serve(home)
 
 
@@ -57,6 +61,17 @@ def served(tmp_path_factory) -> Iterator[str]:
 def served_empty(tmp_path_factory) -> Iterator[str]:
     """Start the app with no run at all."""
     yield from _serve(tmp_path_factory.mktemp("served-empty"), "none")
+
+
+def _import_peer(home: Path) -> None:
+    """Import two clips as ``zz-peer``: 6 frames in 1.98 s beside 16 in 2 s, and beside 8 in 1 s; no captions."""
+    rng = np.random.default_rng(5)
+    truth, recon = home / "films", home / "published"
+    recon.mkdir()
+    for clip_id, n in (("1", 16), ("2", 8)):
+        write_gif(truth / f"{clip_id}.gif", rng.integers(0, 255, (6, 48, 64, 3), dtype=np.uint8), 1 / 0.33)
+        write_mp4(recon / f"{clip_id}.mp4", rng.integers(0, 255, (n, 36, 40, 3), dtype=np.uint8), 8)
+    import_run(truth, recon, Options("zz-peer", method="Peer"), home)
 
 
 def _serve(home: Path, shipped: str | None = None) -> Iterator[str]:

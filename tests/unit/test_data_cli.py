@@ -25,7 +25,9 @@ def call(capsys, *arguments):
     return int(stop.value.code or 0), out.out, out.err
 
 
-@pytest.mark.parametrize("command", [[], ["datasets"], ["doctor"], ["import"], ["lag"], ["reconstruct"]])
+@pytest.mark.parametrize(
+    "command", [[], ["datasets"], ["doctor"], ["import"], ["import-run"], ["lag"], ["reconstruct"]]
+)
 def test_every_command_has_help(capsys, command):
     status, out, _ = call(capsys, *command, "--help")
     assert status == 0
