@@ -140,7 +140,8 @@ def caption_similarity(
 
     BLEU-1 and BLEU-4 by sacrebleu, ROUGE-1 and ROUGE-L (F) by rouge-score, METEOR by NLTK with exact and stem matches
     only: its third stage, synonyms, needs WordNet, which would have to be fetched, so it is given none. The name says
-    so; values are a little lower than with WordNet. CLIP-S is the cosine of the two texts' embeddings.
+    so; values are a little lower than with WordNet. NLTK aligns a repeated word with its last free occurrence, which
+    may count more chunks than need be. CLIP-S is the cosine of the two texts' embeddings.
 
     Parameters
     ----------

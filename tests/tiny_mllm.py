@@ -92,6 +92,36 @@ def save_tiny_llava(folder: Path, seed: int = 0) -> Path:
     return _save(folder, LlavaOnevisionForConditionalGeneration, config, processor, seed)
 
 
+def save_tiny_video_llama(folder: Path, seed: int = 6) -> Path:
+    """Write a tiny VideoLLaMA3 with its processor; some other seeds say one word whatever is shown."""
+    from transformers import (
+        VideoLlama3Config,
+        VideoLlama3ForConditionalGeneration,
+        VideoLlama3ImageProcessor,
+        VideoLlama3Processor,
+        VideoLlama3VideoProcessor,
+    )
+
+    tokenizer = _tokenizer(QWEN_PADS)
+    image, video = tokenizer.convert_tokens_to_ids(list(QWEN_PADS))
+    config = VideoLlama3Config(
+        text_config=_text_config(len(tokenizer), tokenizer) | {"model_type": "qwen2"},
+        vision_config={
+            "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "patch_size": 14,
+        },
+        image_token_id=image, video_token_id=video,
+    )  # fmt: skip
+    size = {"shortest_edge": 28 * 28, "longest_edge": 56 * 56}
+    processor = VideoLlama3Processor(
+        VideoLlama3ImageProcessor(size=size),
+        tokenizer,
+        VideoLlama3VideoProcessor(size=size),
+        chat_template=TURN.replace("VIDEO", "<|video_pad|>"),
+    )
+    return _save(folder, VideoLlama3ForConditionalGeneration, config, processor, seed)
+
+
 def _tokenizer(pads: tuple[str, ...]) -> Any:
     """Tokenize by words; every word of ``WORDS`` has an id, any other is unknown."""
     from tokenizers import Tokenizer

@@ -49,16 +49,19 @@ class LocalModel:
 
     def identity(self) -> dict[str, Any]:
         """Return the model's name and a hash of its files (of a hub id: its commit), without loading weights."""
+        folder = Path(self.source.repo)
+        if folder.is_dir():
+            if not (folder / "config.json").is_file():
+                raise self._missing("config.json", FileNotFoundError("the folder has none"))
+            return {"backend": "transformers", "model": self.name, "weights": _fingerprint(folder)}
         from transformers.utils import cached_file
 
         try:
             config = cached_file(self.source.repo, "config.json", **self.source.arguments())
         except (OSError, ValueError) as error:
             raise self._missing("config.json", error) from error
-        folder = Path(str(config)).parent
-        from_hub = folder.parent.name == "snapshots" and not Path(self.source.repo).is_dir()
-        weights = folder.name if from_hub else _fingerprint(folder)
-        return {"backend": "transformers", "model": self.name, "weights": weights}
+        # In the cache of the hub a file lies in a folder named after its commit.
+        return {"backend": "transformers", "model": self.name, "weights": Path(str(config)).parent.name}
 
     def answer(self, questions: Sequence[Question]) -> list[str]:
         """Answer questions about clips, as one batch; where answers are sampled, one by one.

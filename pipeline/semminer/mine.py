@@ -120,30 +120,14 @@ def caption_dataset(
     clips = shown_clips(dataset, chosen, splits, home, progress)
     identity = {"dataset": dataset, **captioner.identity()}
     path = out or working_folder(home) / "captions" / dataset / f"{_slug(identity['model'])}.jsonl"
-    with open_table(path, identity) as table:
-        n_before = sum(clip.clip_id in table.lines for clip in clips)
-        failures = _fill(table, captioner, clips, progress)
-        table.sort(clip.clip_id for clip in clips)
-        lines = [table.lines[clip.clip_id] for clip in clips if clip.clip_id in table.lines]
-    if failures:
-        raise DataError(
-            f"{path}: {len(failures)} of {len(clips)} clips have no caption, such as {failures[0].clip_id} "
-            f"({failures[0].reason}); the others are in the file, try these with another model or --seed"
-        )
+    lines, n_new = _captioned(path, identity, captioner, clips, progress)
     texts = {line.clip_id: line.texts() for line in lines}
     source = f"{identity['model']}, prompts {identity['prompts']}"
     applied = apply_captions(dataset, chosen, texts, source, home) if apply else {}
-    return CaptionRun(
-        dataset=dataset,
-        model=identity["model"],
-        file=str(path),
-        subjects=tuple(chosen),
-        n_clips=len(clips),
-        n_new=len(clips) - n_before,
-        mean_words={k: round(sum(len(t[k].split()) for t in texts.values()) / len(texts), 1) for k in CAPTION_LEVELS},
-        notes=dict(Counter(_kind(note) for line in lines for note in line.notes)),
-        applied=applied,
-    )
+    mean_words = {k: round(sum(len(t[k].split()) for t in texts.values()) / len(texts), 1) for k in CAPTION_LEVELS}
+    notes = dict(Counter(_kind(note) for line in lines for note in line.notes))
+    facts = (dataset, identity["model"], str(path), tuple(chosen))
+    return CaptionRun(*facts, len(clips), n_new, mean_words, notes, applied)
 
 
 def make_captioner(
@@ -167,6 +151,27 @@ def make_captioner(
     from pipeline.semminer.local_model import LocalModel
 
     return ChainCaptioner(LocalModel(model, settings, device), read_prompts(), settings, batch_size)
+
+
+def _captioned(
+    path: Path,
+    identity: dict[str, Any],
+    captioner: Captioner,
+    clips: Sequence[ShownClip],
+    progress: Progress | None,
+) -> tuple[list[CaptionLine], int]:
+    """Bring the file up to date; return the lines of the clips and how many are new."""
+    with open_table(path, identity) as table:
+        n_before = sum(clip.clip_id in table.lines for clip in clips)
+        failures = _fill(table, captioner, clips, progress)
+        table.sort(clip.clip_id for clip in clips)
+        lines = [table.lines[clip.clip_id] for clip in clips if clip.clip_id in table.lines]
+    if failures:
+        raise DataError(
+            f"{path}: {len(failures)} of {len(clips)} clips have no caption, such as {failures[0].clip_id} "
+            f"({failures[0].reason}); the others are in the file, try these with another model"
+        )
+    return lines, len(clips) - n_before
 
 
 def _fill(
