@@ -48,7 +48,7 @@ class Stub:
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.http.daemon_threads = True
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self.http.server_port}"
 
     def handle(self, request):
@@ -58,16 +58,16 @@ class Stub:
             fault = self.faults.pop(0) if self.faults else None
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
+        text = "" if fault else self.reply(body)
+        with self.lock:
+            self.at_once -= 1  # before the answer is sent: the next request follows on it
         try:
             if fault:
                 fault(request)
             else:
-                respond(request, 200, {"choices": [{"message": {"role": "assistant", "content": self.reply(body)}}]})
+                respond(request, 200, {"choices": [{"message": {"role": "assistant", "content": text}}]})
         except (BrokenPipeError, ConnectionResetError):
             pass  # the client has gone
-        finally:
-            with self.lock:
-                self.at_once -= 1
 
 
 def respond(request, status, value, **headers):
@@ -229,10 +229,13 @@ def test_a_refusal_is_said_at_once_and_keeps_the_key(stub, question, monkeypatch
 
 def test_several_clips_are_in_flight_and_lines_come_in_order(stub, home, tmp_path):
     make_shown(home)
-    waits = iter([0.3, 0.02, 0.1, 0.2])
+    together, waits = threading.Barrier(3), iter([0.3, 0.02, 0.1])
 
     def reply(body):
-        time.sleep(next(waits, 0.01))
+        wait = next(waits, None)
+        if wait:  # the first three answers wait for each other, then come out of order
+            together.wait(20)
+            time.sleep(wait)
         return f"seen {len(body['messages'][0]['content'])} parts"
 
     stub.reply = reply
