@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import finish, parse_clips, parse_words, progress_bar, run, say
+from pipeline.errors import ConfigError
 
 app = typer.Typer(
     name="pipeline",
@@ -120,6 +121,50 @@ def lag(
         say(f"  {shift:+d} volumes  r = {score:.3f}  {'#' * round(80 * max(score, 0))}", quiet=as_json)
     say(f"peak at {scan.best:+d} volumes ({scan.target})", quiet=as_json)
     finish({"dataset": name, "subject": subject, **scan.to_dict()}, as_json)
+
+
+@app.command()
+def captions(
+    dataset: Annotated[str, typer.Option(help="Data set")],
+    model: Annotated[
+        str, typer.Option(help="Hub id[@revision] or folder of a video-text model; phantom; or a server's model")
+    ],
+    subject: Annotated[str | None, typer.Option(help="Such as sub-01,sub-02; all by default")] = None,
+    split: Annotated[str, typer.Option(help="Of train, val, test")] = "train,val,test",
+    server: Annotated[
+        str | None, typer.Option(help="Base URL of an OpenAI-compatible server of yours; key in $NEUROVIS_API_KEY")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Clips at a time; with --server, clips in flight")] = 4,
+    frames: Annotated[int, typer.Option(min=1, max=64, help="Frames of a clip that the model sees")] = 6,
+    temperature: Annotated[float, typer.Option(min=0, max=2, help="0: always the likeliest word")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling, where temperature is above 0")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="JSONL file; default captions/DATASET/MODEL.jsonl in --home")] = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Put the captions into the data set")] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Caption what was shown (SemMiner): C_basic, then anchor, motion and holistic; goes on where it stopped."""
+    splits = parse_words(split, ("train", "val", "test"), "--split")
+    if not splits:
+        raise ConfigError("--split takes train, val, test, got nothing")
+    from pipeline.semminer.contract import MinerSettings
+    from pipeline.semminer.mine import caption_dataset
+
+    settings = MinerSettings(n_frames=frames, temperature=temperature, seed=seed)
+    with progress_bar(f"captions {dataset}") as tell:
+        result = caption_dataset(
+            dataset, model, subjects=parse_words(subject), splits=splits, server=server, batch_size=batch_size,
+            settings=settings, out=out, apply=apply, device=device, home=home, progress=tell,
+        )  # fmt: skip
+    words = ", ".join(f"{level} {n:.1f}" for level, n in result.mean_words.items())
+    say(f"{result.n_clips} clips of {dataset} ({result.n_new} new) are in {result.file}", quiet=as_json)
+    say(f"  mean words: {words}", quiet=as_json)
+    for note, count in result.notes.items():
+        say(f"  note: {count} clips, {note}", quiet=as_json)
+    for name, count in result.applied.items():
+        say(f"  {name}: {count} clips have these captions now", quiet=as_json)
+    finish(result.to_dict(), as_json)
 
 
 @app.command()
