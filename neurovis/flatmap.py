@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.grayordinates import N_CORTEX, N_LEFT
 from pipeline.paths import ASSETS, atomic_file
 
 FLATMAP = ASSETS / "brain" / "flatmap.safetensors"
 NO_VERTEX = 65535
-N_LEFT, N_CORTEX = 29_696, 59_412
 WIDTH, GAP = 900, 14
 # Faces whose longest edge is beyond this lie across a cut of the flat mesh (mm).
 LONGEST_EDGE = 14.0

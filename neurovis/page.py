@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
 
 import gradio as gr
 
@@ -11,6 +11,12 @@ from neurovis.renders import Renders
 from neurovis.tabs import ablate, explore, sidebar
 
 TABS = (explore, ablate)
+# Open the tab that the address named; the browser does it alone.
+_CHOSEN_TAB = f"""() => {{
+    const wanted = new URLSearchParams(window.neurovisAddress).get('tab');
+    const known = {json.dumps([tab.KEY for tab in TABS])}.includes(wanted);
+    return known ? {{ __type__: 'update', selected: wanted }} : {{ __type__: 'update' }};
+}}"""
 
 
 def build_page(library: Library, renders: Renders) -> gr.Blocks:
@@ -33,12 +39,6 @@ def build_page(library: Library, renders: Renders) -> gr.Blocks:
                 with gr.Tab(tab.TITLE, id=tab.KEY, elem_id=f"nv-tab-{tab.KEY}") as item:
                     tab.build(library, renders)
                 item.select(None, js=f"() => window.neurovis?.tab({tab.KEY!r})", api_visibility="private")
-        page.load(_chosen_tab, outputs=tabs, api_visibility="private", show_progress="hidden", queue=False)
+        page.load(None, outputs=tabs, js=_CHOSEN_TAB, api_visibility="private")
         restore(page)
     return page
-
-
-def _chosen_tab(request: gr.Request) -> Any:
-    """Open the tab that the address names."""
-    wanted = request.query_params.get("tab") if request else None
-    return gr.Tabs(selected=wanted) if wanted in {tab.KEY for tab in TABS} else gr.skip()

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.cli import quiet_libraries
 from pipeline.errors import NeuroVisError, ResourceError
 from pipeline.paths import home as working_folder
 
@@ -88,6 +89,7 @@ def _quiet_environment(scratch: Path) -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    quiet_libraries()
     os.environ["GRADIO_TEMP_DIR"] = str(scratch / "gradio")
 
 

@@ -8,6 +8,8 @@ from typing import Any
 _MODULES = ("dom", "state", "clock", "player", "browser", "charts", "brain", "explore", "sidebar")
 HEAD = "\n".join(
     (
+        # What the address said when the page was opened, before any view writes into it.
+        "<script>window.neurovisAddress = location.search;</script>",
         '<link rel="icon" href="/neurovis/static/mark.svg" type="image/svg+xml">',
         '<link rel="stylesheet" href="/neurovis/static/neurovis.css">',
         *(f'<link rel="modulepreload" href="/neurovis/static/{name}.js">' for name in _MODULES),

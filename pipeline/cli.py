@@ -22,6 +22,7 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
 
     Anything else keeps its traceback: it is a bug.
     """
+    quiet_libraries()
     try:
         app(args=arguments)
     except NeuroVisError as error:
@@ -30,6 +31,16 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
         # The reader (such as head) has seen enough; keep Python from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def quiet_libraries() -> None:
+    """Keep the model libraries' bars and advice to developers off the screen; call before they are imported.
+
+    diffusers tells of config fields that it writes itself, and of casts to the precision a model already has.
+    """
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
 def say(text: str, *, quiet: bool = False) -> None:

@@ -5,7 +5,7 @@ import { getJSON } from "./dom.js";
 export const PARTS = ["anchor", "motion", "holi", "mad"];
 export const PART_TITLES = { anchor: "C_anchor", motion: "C_motion", holi: "C_holi", mad: "MAD" };
 
-const address = new URLSearchParams(location.search);
+const address = new URLSearchParams(window.neurovisAddress ?? location.search);
 const listeners = {};
 
 export const state = {
@@ -37,7 +37,9 @@ export function emit(event, detail) {
   if (event !== "shown") remember();
 }
 
+// The address is left alone until what it asked for is on the page.
 function remember() {
+  if (!state.run && !state.error) return;
   const query = new URLSearchParams(location.search);
   const set = (key, value) => (value ? query.set(key, value) : query.delete(key));
   set("run", state.run?.name);
@@ -57,6 +59,7 @@ function remember() {
 }
 
 let opening = 0;
+let reached = false;
 
 export async function open(name) {
   if (!name || name === state.run?.name) return;
@@ -136,10 +139,16 @@ export async function start() {
     open,
     state,
     tab(key) {
+      // Gradio tells of its first tab before it has opened the one that the address names.
+      if (!reached && key !== state.tab) return;
+      reached = true;
       state.tab = key;
       emit("tab");
     },
   };
+  for (const kind of ["pointerdown", "keydown"]) document.addEventListener(kind, (event) => {
+    if (event.target.closest?.("#nv-tabs [role=tab]")) reached = true;
+  }, true);
   try {
     state.runs = await getJSON("/neurovis/runs");
   } catch (error) {

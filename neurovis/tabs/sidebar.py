@@ -13,6 +13,8 @@ from neurovis.tabs.view import mount
 from pipeline.runs import RunInfo
 
 LEVELS = ("dataset", "subject", "method")
+# The run that the address named when the page was opened; views write into the address before Gradio reads it.
+_ASKED = "() => new URLSearchParams(window.neurovisAddress).get('run') || ''"
 METHOD_TITLES = {"semvideo": "SemVideo"}
 
 
@@ -32,14 +34,14 @@ def build(library: Library, renders: Renders) -> Callable[[gr.Blocks], None]:
                 )
             ]
         mount("badges", "")
+        asked = gr.Textbox(visible=False)
 
     def narrow(*values: str) -> list[Any]:
         """Keep what was chosen as far as a run exists for it."""
         found = _choices(library, dict(zip(LEVELS, values, strict=False)))
         return [gr.Dropdown(**found[key]) for key in (*LEVELS, "run")]
 
-    def restore(request: gr.Request) -> list[Any]:
-        wanted = request.query_params.get("run") if request else None
+    def restore(wanted: str) -> list[Any]:
         found = _choices(library, {"run": wanted} if wanted else None)
         return [gr.Dropdown(**found[key]) for key in (*LEVELS, "run")]
 
@@ -49,7 +51,7 @@ def build(library: Library, renders: Renders) -> Callable[[gr.Blocks], None]:
             # Lower boxes are not read: what they hold may be no choice of theirs any more, which Gradio refuses.
             box.input(narrow, boxes[: level + 1], boxes, **quiet)
         boxes[-1].change(None, boxes[-1], js="(name) => { window.neurovis?.open(name); }", api_visibility="private")
-        page.load(restore, outputs=boxes, **quiet)
+        page.load(restore, asked, boxes, js=_ASKED, **quiet)
 
     return wire
 

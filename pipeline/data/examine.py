@@ -17,11 +17,12 @@ from pipeline.data.cc2017 import (
     Cc2017Layout,
     scan_cc2017,
 )
-from pipeline.data.images import N_CORTEX, read_cifti, read_volume
+from pipeline.data.images import read_cifti, read_volume
 from pipeline.data.options import ImportOptions, Progress, digest
 from pipeline.data.preprocess import clean_run, trim_window
 from pipeline.data.readers import find_layout
 from pipeline.errors import DataError, NeuroVisError
+from pipeline.grayordinates import N_CORTEX
 
 Level = Literal["error", "warning", "info"]
 MARKS = {"error": "ERROR  ", "warning": "warning", "info": "note   "}

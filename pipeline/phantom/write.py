@@ -25,11 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, DataError
+from pipeline.grayordinates import N_LEFT, N_MESH, mesh_vertices
 from pipeline.paths import atomic_file, check_space, write_json
 from pipeline.phantom import brain as brains
 from pipeline.phantom.film import FPS, write_films
 from pipeline.phantom.sizes import VERSION, PhantomSize, phantom_size
-from pipeline.phantom.tuning import CONTROLS, MESH_VERTICES, N_LEFT, TUNING, mesh_vertices, simulated_ids
+from pipeline.phantom.tuning import CONTROLS, TUNING, simulated_ids
 
 Progress = Callable[[int, int, str], None]
 MARK = "dataset.json"
@@ -222,8 +223,8 @@ def _write_run(path: Path, series: NDArray[np.float32], voxel_ids: NDArray[np.in
     from nibabel.cifti2 import BrainModelAxis, Cifti2Image, SeriesAxis
 
     vertices, left = mesh_vertices()[voxel_ids], voxel_ids < N_LEFT
-    axis = BrainModelAxis.from_surface(vertices[left], MESH_VERTICES, "CortexLeft")
-    axis += BrainModelAxis.from_surface(vertices[~left], MESH_VERTICES, "CortexRight")
+    axis = BrainModelAxis.from_surface(vertices[left], N_MESH, "CortexLeft")
+    axis += BrainModelAxis.from_surface(vertices[~left], N_MESH, "CortexRight")
     image = Cifti2Image(series, header=(SeriesAxis(0.0, tr, len(series)), axis))
     image.nifti_header["descrip"] = b"simulated: NeuroVis phantom"
     image.update_headers()

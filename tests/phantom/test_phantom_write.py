@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ConfigError, DataError
+from pipeline.grayordinates import N_MESH, mesh_vertices
 from pipeline.phantom import write
 from pipeline.phantom.captions import captions
 from pipeline.phantom.film import write_film
 from pipeline.phantom.render import render_clip
 from pipeline.phantom.scenes import film, is_test_triple
 from pipeline.phantom.sizes import SIZES, PhantomSize
-from pipeline.phantom.tuning import MESH_VERTICES, TUNING, mesh_vertices
+from pipeline.phantom.tuning import TUNING
 
 MINI = replace(SIZES["tiny"], name="mini", n_train=2, clips_per_segment=7, stride=61)
 
@@ -65,7 +66,7 @@ def test_cifti_holds_the_simulated_grayordinates_only(raw: Path) -> None:
     ids = load_file(raw / "truth/subject2.safetensors")["voxel_ids"]
     assert (series.step, str(series.unit)) == (2.0, "SECOND")
     assert np.array_equal(models.vertex, mesh_vertices()[ids])
-    assert set(models.nvertices.values()) == {MESH_VERTICES}
+    assert set(models.nvertices.values()) == {N_MESH}
     assert np.array_equal(models.name == "CIFTI_STRUCTURE_CORTEX_LEFT", ids < 29_696)
     assert "simulated" in str(image.nifti_header["descrip"])
     data = np.asarray(image.dataobj)

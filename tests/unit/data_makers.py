@@ -10,7 +10,7 @@ import nibabel
 import numpy as np
 from nibabel.cifti2 import BrainModelAxis, Cifti2Image, SeriesAxis
 
-from pipeline.data.images import N_MESH, cortex_rows
+from pipeline.grayordinates import N_MESH, cortex_rows
 
 N_CLIPS, N_SEGMENTS, N_TRAIN_REPEATS, N_TEST_REPEATS = 11, 7, 2, 3
 N_LEFT, N_RIGHT, N_SIGNAL = 9, 8, 6

@@ -10,8 +10,9 @@ import nibabel
 import numpy as np
 import pytest
 
-from pipeline.data.images import cortex_rows, read_cifti, read_header, read_volume
+from pipeline.data.images import read_cifti, read_header, read_volume
 from pipeline.errors import DataError
+from pipeline.grayordinates import cortex_rows
 from tests.unit.data_makers import N_LEFT, N_RIGHT, write_cifti, write_nifti
 
 
