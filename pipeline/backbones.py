@@ -219,14 +219,16 @@ class World:
         return int(self.vae.config.latent_channels), side, side
 
 
-def encode_text(world: World, texts: list[str], batch: int = 64) -> NDArray[np.float32]:
-    """Encode captions into Z.
+def encode_text(world: World, texts: list[str], batch: int = 64, pooled: bool = False) -> NDArray[np.float32]:
+    """Encode captions into Z, or into one vector each.
 
     Parameters
     ----------
     world : World
     texts : list of str, n long
     batch : int
+    pooled : bool
+        Take the pooled output (n, d_text), before any projection, in place of Z.
 
     Returns
     -------
@@ -245,7 +247,8 @@ def encode_text(world: World, texts: list[str], batch: int = 64) -> NDArray[np.f
             return_tensors="pt",
         )
         with torch.inference_mode():
-            rows.append(world.text_encoder(input_ids=tokens.input_ids.to(world.device)).last_hidden_state.cpu())
+            output = world.text_encoder(input_ids=tokens.input_ids.to(world.device))
+            rows.append((output.pooler_output if pooled else output.last_hidden_state).cpu())
     return np.asarray(torch.cat(rows).float().numpy(), dtype=np.float32)
 
 

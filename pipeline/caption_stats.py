@@ -186,22 +186,10 @@ def pooled_text_embedding(world: World, batch: int = 64) -> Embed:
 
     The tower of Stable Diffusion 1.5 is that of CLIP ViT-L/14; it comes without CLIP's projection.
     """
+    from pipeline.backbones import encode_text
 
     def pooled_text(texts: list[str]) -> NDArray[np.float32]:
-        import torch
-
-        rows = []
-        for start in range(0, len(texts), batch):
-            tokens = world.tokenizer(
-                texts[start : start + batch],
-                padding="max_length",
-                truncation=True,
-                max_length=world.n_tokens,
-                return_tensors="pt",
-            )
-            with torch.inference_mode():
-                rows.append(world.text_encoder(input_ids=tokens.input_ids.to(world.device)).pooler_output.cpu())
-        return np.asarray(torch.cat(rows).float().numpy(), dtype=np.float32)
+        return encode_text(world, texts, batch, pooled=True)
 
     return pooled_text
 
