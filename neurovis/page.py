@@ -8,9 +8,9 @@ import gradio as gr
 
 from neurovis.library import Library
 from neurovis.renders import Renders
-from neurovis.tabs import ablate, explore, sidebar
+from neurovis.tabs import ablate, captions, explore, sidebar
 
-TABS = (explore, ablate)
+TABS = (explore, ablate, captions)
 
 
 def build_page(library: Library, renders: Renders) -> gr.Blocks:

@@ -70,8 +70,13 @@ class CVRConfig(BaseModel):
 CONFIGS = {
     "paper": CVRConfig(),
     "phantom": CVRConfig(
-        strength=0.7, theta=0.2, num_inference_steps=10, guidance_scale=5.0, video_guidance_scale=1.0,
-        control_prompt="motion", start="animated",
+        strength=0.7,
+        theta=0.2,
+        num_inference_steps=10,
+        guidance_scale=5.0,
+        video_guidance_scale=1.0,
+        control_prompt="motion",
+        start="animated",
     ),  # fmt: skip
 }
 
