@@ -34,6 +34,10 @@ def caption_router(library: Library, renders: Renders) -> APIRouter:
     def possible(name: str) -> dict[str, Any]:
         return wordings.possible(name)
 
+    @router.get("/runs/{name}/captions/ranks")
+    def ranks(name: str) -> JSONResponse:
+        return JSONResponse(facts.ranks(name))
+
     @router.get("/runs/{name}/captions/tables")
     def tables(name: str) -> JSONResponse:
         return JSONResponse(facts.tables(name))

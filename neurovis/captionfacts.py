@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from neurovis.library import Library
 from pipeline.clipset import CAPTION_LEVELS
 from pipeline.errors import DataError
 from pipeline.runs import Run
+
+if TYPE_CHECKING:
+    from pipeline.backbones import World
 
 MODELS = threading.RLock()  # one thread loads and uses the text models at a time
 
@@ -27,8 +31,12 @@ class CaptionFacts:
         self._kept: dict[tuple[str, str], tuple[Run, dict[str, Any]]] = {}
 
     def clips(self, name: str) -> dict[str, Any]:
-        """Return each clip's token counts, and the rank of its own caption among those of the run's clips."""
+        """Return each clip's token counts, and how many tokens the text encoder reads."""
         return self._once(name, "clips", _clips)
+
+    def ranks(self, name: str) -> dict[str, Any]:
+        """Return the rank of each clip's own caption among those of the run's clips, or why there is none."""
+        return self._once(name, "ranks", _ranks)
 
     def tables(self, name: str) -> dict[str, Any]:
         """Return lengths and pairwise similarity over the run's clips, beside the published values."""
@@ -60,15 +68,18 @@ def complete_captions(run: Run) -> tuple[dict[str, list[str]], list[str]]:
     return {level: [found[clip_id][level] for clip_id in ids] for level in levels}, ids
 
 
-def text_world() -> Any:
-    """Return the world whose tokenizer and text encoder count and compare."""
-    from pipeline.reconstruct import renderer
+@lru_cache(maxsize=1)
+def text_world() -> World:
+    """Return a world of our own for texts; hold ``MODELS`` while using it.
 
-    return renderer("phantom")[0]
+    The renderer's is not shared: a tokenizer must not be used from two threads at once.
+    """
+    from pipeline.backbones import World, profile
+
+    return World(profile("phantom"))
 
 
 def _clips(run: Run) -> dict[str, Any]:
-    from pipeline.nearest import caption_ranks
     from pipeline.whatif import token_counts, token_room
 
     world = text_world()
@@ -78,18 +89,21 @@ def _clips(run: Run) -> dict[str, Any]:
     tokens: dict[str, dict[str, int]] = {}
     for (clip_id, level, _), n in zip(places, token_counts(world, [text for *_, text in places]), strict=True):
         tokens.setdefault(clip_id, {})[level] = n
-    ranks: dict[str, Any] = {}
-    trouble = None
+    return {"room": token_room(world), "tokens": tokens}
+
+
+def _ranks(run: Run) -> dict[str, Any]:
+    from pipeline.nearest import caption_ranks
+
     texts, ids = complete_captions(run)
-    if run.manifest.cues is not None and len(ids) == len(run.clips):
-        try:
-            found = caption_ranks(world, run.cues(), texts)
-            ranks = {
-                level: {"of": n, "rank": dict(zip(ids, places_, strict=True))} for level, (places_, n) in found.items()
-            }
-        except DataError as error:
-            trouble = str(error)
-    return {"room": token_room(world), "tokens": tokens, "ranks": ranks, "rank_trouble": trouble}
+    if run.manifest.cues is None or len(ids) < len(run.clips):
+        return {"levels": {}, "trouble": None}
+    try:
+        found = caption_ranks(text_world(), run.cues(), texts)
+    except DataError as error:
+        return {"levels": {}, "trouble": str(error)}
+    named = {k: {"of": n, "rank": dict(zip(ids, ranks, strict=True))} for k, (ranks, n) in found.items()}
+    return {"levels": named, "trouble": None}
 
 
 def _tables(run: Run) -> dict[str, Any]:

@@ -31,19 +31,20 @@ export function mount(root, server) {
     h("section", { class: "nv-panel nv-stage" }, h("div", { class: "nv-topline" }, heading, turner), h("div", { class: "nv-textgrid" }, film, texts), telling, transport()),
     words.node,
     h("div", { class: "nv-columns" },
-      h("div", { class: "nv-stack" }, panel("What was decoded", "nearest captions of the training set", decoded), panel("The prompts that asked for them", "SemMiner's templates", prompts)),
-      h("div", { class: "nv-stack" }, tables.node)));
+      h("div", { class: "nv-stack" }, panel("What was decoded", "nearest captions of the training set", decoded)),
+      h("div", { class: "nv-stack" }, tables.node, panel("The prompts that asked for them", "SemMiner's templates", prompts))));
 
   let player = null;
   let shown = null; // the run that the view stands for
-  let facts = null; // token counts and ranks, once the server has counted
+  let facts = null; // token counts, once the server has counted
+  let ranks = null; // of the true captions
   let turn = 0;
 
   function openRun() {
     if (state.tab !== "captions" || !state.run) return;
     if (shown !== state.run) {
       shown = state.run;
-      facts = null;
+      facts = ranks = null;
       replace(root, view);
       player?.stop();
       player = screen("Truth", null, "truth");
@@ -66,10 +67,18 @@ export function mount(root, server) {
       telling.textContent = "";
       if (found.has_tables) tables.compute();
     } catch (error) {
-      if (run === state.run) telling.textContent = `Tokens and ranks are missing: ${error.message}`;
+      if (run === state.run) telling.textContent = `Tokens were not counted: ${error.message}`;
       return;
     }
     drawTexts(current());
+    if (!run.clips.some((clip) => Object.keys(clip.nearest).length)) return;
+    try {
+      const found = await getJSON(`/neurovis/runs/${encodeURIComponent(run.name)}/captions/ranks`);
+      if (run !== state.run) return;
+      ranks = found;
+    } catch (error) {
+      if (run === state.run) ranks = { levels: {}, trouble: error.message };
+    }
     drawDecoded(current());
   }
 
@@ -119,15 +128,15 @@ export function mount(root, server) {
         h("i", { class: "nv-simbar", role: "img", "aria-label": `similarity ${number(near.similarity, 2)}, place ${i + 1}`, style: `--share:${Math.max(0, Math.min(1, near.similarity))}` })))),
       rankLine(clip, key))),
       h("p", { class: "nv-note" }, "Bars: cosine of the decoded Z and the caption's, after the mean of the training captions is taken from both (0 to 1)."),
-      facts?.rank_trouble ? h("p", { class: "nv-note nv-broken" }, `No ranks: ${facts.rank_trouble}`) : null);
+      ranks?.trouble ? h("p", { class: "nv-note nv-broken" }, `The true captions were not ranked: ${ranks.trouble}`) : null);
     return undefined;
   }
 
   // Where the clip's own caption stands among those of all clips, by likeness to what was decoded.
   function rankLine(clip, key) {
-    const found = facts?.ranks[key];
+    const found = ranks?.levels[key];
     if (!clip.captions[key]) return null;
-    if (!found) return facts ? null : h("p", { class: "nv-rank" }, h("small", {}, "ranking the true caption …"));
+    if (!found) return ranks ? null : h("p", { class: "nv-rank" }, h("small", {}, "ranking the true caption …"));
     const rank = found.rank[clip.id];
     const place = found.of > 1 ? (rank - 1) / (found.of - 1) : 0;
     return h("p", { class: "nv-rank", title: `Likeness of the decoded Z to the ${found.of} different captions of this run's clips, their mean taken away; by chance the rank is ${number((found.of + 1) / 2, 1)} on average` },

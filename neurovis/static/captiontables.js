@@ -53,13 +53,13 @@ export function captionTables() {
     const partial = found.n < found.n_clips ? `${found.n} of ${found.n_clips} clips have them all` : `${found.n} clips`;
     replace(body, h("h3", { class: "nv-sub" }, "Lengths", h("span", {}, `Table 4 · ${partial}`)), h("div", { class: "nv-tablebox nv-scroll", tabindex: 0, role: "region", "aria-label": "Lengths" }, lengths()),
       h("h3", { class: "nv-sub" }, "Likeness of each pair", h("span", {}, `Table 5 · ${partial}`)), found.similarity.length ? h("div", { class: "nv-tablebox nv-scroll", tabindex: 0, role: "region", "aria-label": "Similarity" }, similarity()) : h("p", { class: "nv-note" }, "This run's clips have one text each, so there is no pair to compare."),
-      h("p", { class: "nv-note nv-settold" }, `METEOR matches words and stems, not synonyms. CLIP-S is by the text encoder in use. Published: CC2017, other captions, settings not stated; for orientation only. `, state.run.simulated ? "The phantom's texts come from templates, so they are more alike than a model's." : ""),
+      h("p", { class: "nv-note nv-settold" }, `METEOR matches words and stems, not synonyms. CLIP-S is by the text encoder in use (the phantom's is small, and knows only its own captions). Published: CC2017, other captions, settings not stated; for orientation only. `, state.run.simulated ? "The phantom's texts come from templates, so their likeness is that of the templates." : ""),
       h("div", { class: "nv-exports" }, button("Save both tables as CSV", "CSV", save, { class: "nv-small" })));
   }
 
   function lengths() {
     const levels = Object.keys(found.distinct);
-    const cell = (one, digits) => h("td", one ? { title: told(one) } : {}, one ? number(one.value, digits) : "–", one ? h("small", {}, `± ${number(one.spread, digits)}`) : null);
+    const cell = (one, digits) => h("td", one ? { title: told(one) } : {}, one ? number(one.value, digits) : "–", one ? h("small", {}, `± ${one.spread.toFixed(digits)}`) : null);
     return h("table", {}, h("thead", {}, h("tr", {}, ["Text", "words", "tokens", "longest", "cut", "different", "published"].map((name) => h("th", {}, name)))),
       h("tbody", {}, levels.map((level) => {
         const tokens = ours("tokens", [level]);

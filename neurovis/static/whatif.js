@@ -171,7 +171,7 @@ export function whatIf(server) {
   function drawLive() {
     if (job) {
       const share = job.total ? { max: 1, value: job.done / job.total } : {};
-      replace(live, h("progress", { ...share, "aria-label": "Rendering" }), h("span", { class: "nv-mono" }, `${job.message} ${job.total ? `${job.done}/${job.total}` : ""} ${Math.round(job.seconds || 0)} s`), button("Stop rendering", "Stop", () => job?.key && server.stop(job.key), { class: "nv-small" }));
+      replace(live, h("progress", { ...share, "aria-label": "Rendering" }), h("span", { class: "nv-mono" }, `${job.clip_id && job.clip_id !== state.clip ? `${job.clip_id}: ` : ""}${job.message} ${job.total ? `${job.done}/${job.total}` : ""} ${Math.round(job.seconds || 0)} s`), button("Stop rendering", "Stop", () => job?.key && server.stop(job.key), { class: "nv-small" }));
       return;
     }
     const why = refusal();
