@@ -110,7 +110,7 @@ export function mount(root, server) {
       const text = clip.captions[key];
       const n = facts?.tokens[clip.id]?.[key];
       const cut = n !== undefined && n > facts.room;
-      return h("article", { class: "nv-text", "data-part": key }, h("h3", {}, title, h("span", {}, about)),
+      return h("article", { class: "nv-text", "data-part": key }, h("h3", {}, title, " ", h("span", {}, about)),
         h("p", text ? {} : { class: "nv-note" }, text || "not written for this clip"),
         text ? h("footer", {}, h("span", { class: "nv-mono" }, `${countWords(text)} words`), h("span", { class: "nv-mono nv-tokens", title: "without the start and end tokens, by the renderer's own tokenizer" }, n === undefined ? "– tokens" : `${n} of ${facts.room} tokens`),
           cut ? h("span", { class: "nv-badge nv-warn nv-cutmark", title: `The text encoder reads ${facts.room} tokens; the last ${n - facts.room} are lost` }, `cut: last ${n - facts.room} not read`) : null) : null);
@@ -122,7 +122,7 @@ export function mount(root, server) {
     if (!clip) return;
     const levels = LEVELS.filter(([key]) => clip.nearest[key]?.length);
     if (!levels.length) return void replace(decoded, h("p", { class: "nv-note" }, state.run.source === "videos" ? "This run was imported from videos: no text was decoded here." : "This run keeps no nearest captions."));
-    replace(decoded, levels.map(([key, title, about]) => h("article", { class: "nv-level", "data-part": key }, h("h3", {}, title, h("span", {}, about)),
+    replace(decoded, levels.map(([key, title, about]) => h("article", { class: "nv-level", "data-part": key }, h("h3", {}, title, " ", h("span", {}, about)),
       h("ol", {}, clip.nearest[key].map((near, i) => h("li", { class: "nv-near" }, h("b", { class: "nv-mono" }, number(near.similarity, 2)),
         h("span", {}, near.text, near.text === clip.captions[key] ? h("i", { class: "nv-chip" }, "the true caption") : null),
         h("i", { class: "nv-simbar", role: "img", "aria-label": `similarity ${number(near.similarity, 2)}, place ${i + 1}`, style: `--share:${Math.max(0, Math.min(1, near.similarity))}` })))),

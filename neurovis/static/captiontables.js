@@ -51,8 +51,8 @@ export function captionTables() {
 
   function draw() {
     const partial = found.n < found.n_clips ? `${found.n} of ${found.n_clips} clips have them all` : `${found.n} clips`;
-    replace(body, h("h3", { class: "nv-sub" }, "Lengths", h("span", {}, `Table 4 · ${partial}`)), h("div", { class: "nv-tablebox nv-scroll", tabindex: 0, role: "region", "aria-label": "Lengths" }, lengths()),
-      h("h3", { class: "nv-sub" }, "Likeness of each pair", h("span", {}, `Table 5 · ${partial}`)), found.similarity.length ? h("div", { class: "nv-tablebox nv-scroll", tabindex: 0, role: "region", "aria-label": "Similarity" }, similarity()) : h("p", { class: "nv-note" }, "This run's clips have one text each, so there is no pair to compare."),
+    replace(body, h("h3", { class: "nv-sub" }, "Lengths ", h("span", {}, `Table 4 · ${partial}`)), h("div", { class: "nv-tablebox nv-scroll", tabindex: 0, role: "region", "aria-label": "Lengths" }, lengths()),
+      h("h3", { class: "nv-sub" }, "Likeness of each pair ", h("span", {}, `Table 5 · ${partial}`)), found.similarity.length ? h("div", { class: "nv-tablebox nv-scroll", tabindex: 0, role: "region", "aria-label": "Similarity" }, similarity()) : h("p", { class: "nv-note" }, "This run's clips have one text each, so there is no pair to compare."),
       h("p", { class: "nv-note nv-settold" }, `METEOR matches words and stems, not synonyms. CLIP-S is by the text encoder in use (the phantom's is small, and knows only its own captions). Published: CC2017, other captions, settings not stated; for orientation only. `, state.run.simulated ? "The phantom's texts come from templates, so their likeness is that of the templates." : ""),
       h("div", { class: "nv-exports" }, button("Save both tables as CSV", "CSV", save, { class: "nv-small" })));
   }

@@ -171,7 +171,7 @@ export function whatIf(server) {
   function drawLive() {
     if (job) {
       const share = job.total ? { max: 1, value: job.done / job.total } : {};
-      replace(live, h("progress", { ...share, "aria-label": "Rendering" }), h("span", { class: "nv-mono" }, `${job.clip_id && job.clip_id !== state.clip ? `${job.clip_id}: ` : ""}${job.message} ${job.total ? `${job.done}/${job.total}` : ""} ${Math.round(job.seconds || 0)} s`), button("Stop rendering", "Stop", () => job?.key && server.stop(job.key), { class: "nv-small" }));
+      replace(live, h("progress", { ...share, "aria-label": "Rendering" }), h("span", { class: "nv-mono" }, `${job.clip_id && job.clip_id !== state.clip ? `${job.clip_id}: ` : ""}${job.message} ${job.total ? `${job.done}/${job.total}` : ""} ${Math.round(job.seconds || 0)} s`), button("Stop rendering", "Stop", stop, { class: "nv-small", disabled: job.stopping }));
       return;
     }
     const why = refusal();
@@ -237,7 +237,9 @@ export function whatIf(server) {
       let found = await server.render(wanted);
       const key = found.key;
       while (key && ["queued", "running"].includes(found.state)) {
-        job = { ...found, key };
+        // A stop that was asked for before the server had named the job is passed on now.
+        if (job.stopping && !job.key) server.stop(key);
+        job = { ...found, key, stopping: job.stopping };
         drawLive();
         await new Promise((resolve) => setTimeout(resolve, 250));
         found = await server.progress(key);
@@ -253,6 +255,13 @@ export function whatIf(server) {
     draw();
     play();
     if (trouble) live.append(h("span", { class: "nv-note nv-broken", role: "alert" }, trouble));
+  }
+
+  function stop() {
+    if (!job || job.stopping) return;
+    job.stopping = true;
+    if (job.key) server.stop(job.key);
+    drawLive();
   }
 
   return { node, open, show };
