@@ -106,6 +106,14 @@ def test_what_can_be_edited_is_said(client):
     assert found == {"reason": None, "levels": ["anchor", "holi"], "mad": False}
 
 
+def test_without_weights_nothing_is_rendered_and_it_is_said(client, wordings, monkeypatch):
+    monkeypatch.setattr("pipeline.reconstruct.missing_weights", lambda run: "unet in assets/phantom")
+    said = "The renderer's weights are missing: unet in assets/phantom."
+    assert client.get(f"/neurovis/runs/{NAME}/captions/possible").json() == {"reason": said, "levels": [], "mad": False}
+    with pytest.raises(ConfigError, match="weights are missing"):
+        wordings.start(NAME, CLIP, {"holi": "short"}, True, None)
+
+
 def test_a_rendering_from_words_is_kept_in_memory_and_not_in_the_run(wordings, monkeypatch, served_home):
     monkeypatch.setattr(module, "render_wording", fake)
     before = sorted(served_home.rglob("*"))
