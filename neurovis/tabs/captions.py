@@ -1,4 +1,4 @@
-"""Captions: a clip's texts, what was decoded of them, their statistics, and what the words alone would give."""
+"""Captions: a clip's texts, what was decoded of them, their statistics, and renderings from edited words."""
 
 from __future__ import annotations
 
