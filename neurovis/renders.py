@@ -48,6 +48,7 @@ class Renders:
     def __init__(self, library: Library) -> None:
         self.library = library
         self.jobs: dict[str, Job] = {}
+        self.kept: dict[str, Any] = {}  # results that belong to no run, by key; gone when the server stops
         self._turn = threading.Lock()
         self._table = threading.Lock()
 
@@ -73,14 +74,28 @@ class Renders:
         seed = run.manifest.seed if seed is None else seed
         own = seed is None or seed == run.manifest.seed
         variant = variant_name(without, None if own else seed)
-        key = f"{name}/{clip_id}/{variant}"
+
+        def work(job: Job) -> bool:
+            streams = _render(run, job, frozenset(without), seed or 0)
+            if streams is None or job.stop.is_set():
+                return False
+            run.store(clip_id, variant, streams)
+            return True
+
+        return self.submit(Job(name, clip_id, variant), work)
+
+    def submit(self, job: Job, work: Callable[[Job], bool]) -> str:
+        """Queue ``work`` behind the other renderings and return its id; one that is already under way is joined.
+
+        ``work`` gets the job to tell its progress to, and returns whether it came to its end and kept a result.
+        """
+        key = f"{job.run}/{job.clip_id}/{job.variant}"
         with self._table:
             held = self.jobs.get(key)
             if held is None or held.state not in ("queued", "running"):
                 self.jobs = {k: j for k, j in self.jobs.items() if j.state in ("queued", "running")}
-                self.jobs[key] = Job(name, clip_id, variant)
-                arguments = (self.jobs[key], run, frozenset(without), seed or 0)
-                threading.Thread(target=self._work, args=arguments, daemon=True, name=f"render {key}").start()
+                self.jobs[key] = job
+                threading.Thread(target=self._work, args=(job, work), daemon=True, name=f"render {key}").start()
         return key
 
     def status(self, key: str) -> dict[str, Any]:
@@ -96,19 +111,15 @@ class Renders:
         if job:
             job.stop.set()
 
-    def _work(self, job: Job, run: Run, without: frozenset[str], seed: int) -> None:
+    def _work(self, job: Job, work: Callable[[Job], bool]) -> None:
         with self._turn:
             if job.stop.is_set():
                 job.state, job.message = "stopped", "Stopped."
                 return
             job.state, job.message = "running", "loading the renderer"
             try:
-                streams = _render(run, job, without, seed)
-                if job.stop.is_set() or streams is None:
-                    job.state, job.message = "stopped", "Stopped; nothing was kept."
-                    return
-                run.store(job.clip_id, job.variant, streams)
-                job.state, job.message = "done", "Rendered."
+                done = work(job)
+                job.state, job.message = ("done", "Rendered.") if done else ("stopped", "Stopped; nothing was kept.")
             except NeuroVisError as error:
                 job.state, job.message = "failed", str(error)
             except Exception:

@@ -9,6 +9,7 @@ import numpy as np
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 
+from neurovis.caption_routes import caption_router
 from neurovis.exports import MEDIA, export
 from neurovis.flatmap import FLATMAP
 from neurovis.library import Library
@@ -26,6 +27,7 @@ def add_routes(app: FastAPI, library: Library, renders: Renders, scratch: Path) 
     """Put the routes under ``/neurovis/`` and turn every NeuroVisError into one sentence with status 404."""
     app.add_exception_handler(NeuroVisError, _sentence)
     app.include_router(_router(library, renders, scratch), prefix="/neurovis")
+    app.include_router(caption_router(library, renders), prefix="/neurovis")
 
 
 def _router(library: Library, renders: Renders, scratch: Path) -> APIRouter:

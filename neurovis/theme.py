@@ -12,6 +12,7 @@ HEAD = "\n".join(
         "<script>window.neurovisAddress = location.search;</script>",
         '<link rel="icon" href="/neurovis/static/mark.svg" type="image/svg+xml">',
         '<link rel="stylesheet" href="/neurovis/static/neurovis.css">',
+        '<link rel="stylesheet" href="/neurovis/static/captions.css">',
         *(f'<link rel="modulepreload" href="/neurovis/static/{name}.js">' for name in _MODULES),
     )
 )

@@ -8,6 +8,7 @@ raises :class:`~pipeline.errors.WeightsError`.
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 # The folders of a world on disk.
 PARTS = ("vae", "text_encoder", "tokenizer", "unet", "motion_adapter", "controlnet", "scheduler", "animator")
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+# The libraries patch torch while they load a model, so two threads must not load at once.
+_LOADING = threading.Lock()
 
 
 class Source(BaseModel):
@@ -126,7 +129,8 @@ class World:
     def _load(self, part: str, loader: Any) -> Any:
         source: Source = getattr(self.backbones, part)
         try:
-            model = loader.from_pretrained(source.repo, **source.arguments())
+            with _LOADING:
+                model = loader.from_pretrained(source.repo, **source.arguments())
         except Exception as error:  # every library has its own type for "not there" and for "damaged"
             where = source.repo + (f"/{source.subfolder}" if source.subfolder else "")
             raise WeightsError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import DataError
 from pipeline.runs import Nearest
 
 if TYPE_CHECKING:
@@ -42,6 +43,49 @@ def nearest_captions(
             [Nearest(text=texts[j], similarity=round(float(row[j]), 4)) for j in order]
             for row, order in zip(likeness, best, strict=True)
         ]
+    return found
+
+
+def caption_ranks(
+    world: World, cues: Mapping[str, NDArray[Any]], captions: Mapping[str, list[str]]
+) -> dict[str, tuple[list[int], int]]:
+    """Rank each clip's own caption among all captions of the clips, by likeness to what was decoded of it.
+
+    Likeness as in :func:`nearest_captions`, centred on these captions; rank 1 is the best, and equal texts count once.
+
+    Parameters
+    ----------
+    world : World
+    cues : mapping of level to (n_clips, n_tokens, d_text)
+    captions : mapping of level to n_clips texts
+
+    Returns
+    -------
+    dict of level to (n_clips ranks, number of distinct captions)
+        Levels with fewer than two distinct captions are left out: there is nothing to rank.
+
+    Raises
+    ------
+    DataError
+        When the cues are not in this world's text space.
+    """
+    from pipeline.backbones import encode_text
+
+    found: dict[str, tuple[list[int], int]] = {}
+    for level in LEVELS:
+        texts = list(dict.fromkeys(captions.get(level, ())))
+        if level not in cues or len(texts) < 2:
+            continue
+        shape = (len(captions[level]), world.n_tokens, world.d_text)
+        if cues[level].shape != shape:
+            raise DataError(
+                f"cue {level!r} must be (n_clips, n_tokens, d_text)={shape} to rank captions, got "
+                f"{cues[level].shape}; decode again"
+            )
+        codes = encode_text(world, texts).reshape(len(texts), -1)
+        likeness = centred_cosine(np.asarray(cues[level], np.float32).reshape(shape[0], -1), codes)
+        own = likeness[np.arange(shape[0]), [texts.index(text) for text in captions[level]]]
+        found[level] = [int(rank) for rank in 1 + (likeness > own[:, None]).sum(1)], len(texts)
     return found
 
 

@@ -58,6 +58,12 @@ def served(tmp_path_factory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def served_phantom(tmp_path_factory) -> Iterator[str]:
+    """Start the app on the shipped runs, whose clips can be rendered again."""
+    yield from _serve(tmp_path_factory.mktemp("served-phantom"), str(ROOT / "assets" / "phantom" / "runs"))
+
+
+@pytest.fixture(scope="module")
 def served_empty(tmp_path_factory) -> Iterator[str]:
     """Start the app with no run at all."""
     yield from _serve(tmp_path_factory.mktemp("served-empty"), "none")

@@ -42,3 +42,11 @@ def test_an_imported_run_has_no_switches_to_turn(served, visit):
     page = visit(f"{served}/?run=zz-peer&tab=ablate", ready=".nv-compare canvas[data-shown]")
     assert page.get_by_text("there is no decoder here whose parts could be switched off").is_visible()
     assert page.locator(".nv-switches button:disabled").count() == 4
+
+
+def test_an_imported_run_has_no_words_to_render(served, visit):
+    page = visit(f"{served}/?run=zz-peer&tab=captions", ready=".nv-film canvas[data-shown]")
+    assert page.get_by_text("This run was imported from videos without captions.").is_visible()
+    page.wait_for_function("document.querySelector('.nv-closed').textContent.includes('no decoded cues')")
+    assert page.locator(".nv-whatif").is_hidden()
+    assert page.get_by_text("there is nothing to count or compare").is_visible()

@@ -97,6 +97,16 @@ def test_a_combination_that_is_not_on_disk_says_why_it_cannot_be_rendered(served
     assert page.locator(".nv-live .nv-note").inner_text()
 
 
+def test_cues_that_do_not_fit_the_renderer_are_told_of_where_words_are_edited(served, visit):
+    page = visit(f"{served}/?run=zz-haxby&tab=captions", ready=".nv-film canvas[data-shown]")
+    assert page.locator(".nv-film").get_by_text("The data set comes without its pictures.").is_visible()
+    page.get_by_text("The true captions were not ranked").wait_for()
+    page.get_by_label("C_holi, the words").fill("a dog rises up")
+    page.get_by_role("button", name="Render these words").click()
+    page.wait_for_selector(".nv-whatif [role=alert]")
+    assert "decode again" in page.locator(".nv-whatif [role=alert]").inner_text()
+
+
 def test_data_without_pictures_says_so(served, visit):
     page = visit(f"{served}/?run=zz-haxby")
     assert page.get_by_text("The data set comes without its pictures.").is_visible()
@@ -113,7 +123,7 @@ def test_the_flat_cortex_is_drawn_and_names_its_areas(served, visit):
     assert page.get_by_text("Human Connectome Project").is_visible()
 
 
-@pytest.mark.parametrize("tab", ["explore", "ablate"])
+@pytest.mark.parametrize("tab", ["explore", "ablate", "captions"])
 def test_nothing_is_wider_than_a_phone(served, visit, tab):
     page = visit(f"{served}/?run=aa-phantom&tab={tab}", 390, 844, dark=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
