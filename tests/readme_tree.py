@@ -35,7 +35,7 @@ ABOUT = {
     "assets/screenshots/": "pictures for this page",
     "benchmarks/": "speed, measured; one command each",
     "benchmarks/reconstruct.json": "its last figures, with the machine and the date",
-    "benchmarks/start.json": "what it measured, and when",
+    "benchmarks/start.json": "its last figures, with the machine and the date",
     "neurovis/": "the user interface: tabs, players, server",
     "neurovis/static/": "the players' JavaScript and CSS",
     "neurovis/tabs/": "one file per tab",
