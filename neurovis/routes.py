@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 
-from neurovis.exports import MEDIA, export
+from neurovis.exports import MEDIA, Column, export
 from neurovis.flatmap import FLATMAP
 from neurovis.library import Library
 from neurovis.machine import describe_machine
 from neurovis.renders import Renders
+from neurovis.twins import Twins
 from pipeline.errors import NeuroVisError
 from pipeline.runs import FULL, parse_variant
 
@@ -30,6 +31,7 @@ def add_routes(app: FastAPI, library: Library, renders: Renders, scratch: Path) 
 
 def _router(library: Library, renders: Renders, scratch: Path) -> APIRouter:
     router = APIRouter(include_in_schema=False)
+    twins = Twins(library)
 
     @router.get("/health")
     def health() -> dict[str, str]:
@@ -63,6 +65,14 @@ def _router(library: Library, renders: Renders, scratch: Path) -> APIRouter:
     def index(name: str) -> JSONResponse:
         return JSONResponse(library.index(name) | {"cannot_render": renders.disabled(library.run(name))})
 
+    @router.get("/runs/{name}/job")
+    def job(name: str) -> dict[str, Any] | None:
+        return renders.whole_set(name)
+
+    @router.get("/runs/{name}/clips/{clip_id}/orders/{variant}")
+    def shuffled(name: str, clip_id: str, variant: str) -> JSONResponse:
+        return JSONResponse(library.orders(name, clip_id, variant), headers=_KEEP)
+
     @router.get("/runs/{name}/clips/{clip_id}/variants")
     def variants(name: str, clip_id: str) -> list[str]:
         return library.run(name).variants(clip_id)
@@ -71,6 +81,10 @@ def _router(library: Library, renders: Renders, scratch: Path) -> APIRouter:
     def strip(name: str, clip_id: str, variant: str, stream: str) -> Response:
         body, media = library.strip(name, clip_id, stream, variant)
         return Response(body, media_type=media, headers=_KEEP)
+
+    @router.get("/runs/{name}/twins/{other}")
+    def twin_clips(name: str, other: str) -> dict[str, str]:
+        return twins.of(name, other)
 
     @router.get("/runs/{name}/voxels")
     def voxels(name: str) -> Response:
@@ -87,16 +101,24 @@ def _router(library: Library, renders: Renders, scratch: Path) -> APIRouter:
     @router.get("/runs/{name}/clips/{clip_id}/export.{kind}")
     def exported(name: str, clip_id: str, kind: str, column: Annotated[list[str] | None, Query()] = None) -> Response:
         run = library.run(name)
-        columns = [tuple(c.split(":", 1)) for c in column or [f"{s}:{FULL}" for s in run.manifest.streams]]
-        pairs = [(c[0], c[1]) for c in columns if len(c) == 2]
-        for _, variant in pairs:
-            parse_variant(variant)
-        body = export(run, clip_id, kind, pairs, scratch)
+        asked = [c.split(":") for c in column or [f"{s}:{FULL}" for s in run.manifest.streams]]
+        columns = [_column(library, twins, name, clip_id, *words) for words in asked if len(words) in (2, 3)]
+        body = export(run, clip_id, kind, [c for c in columns if c is not None], scratch)
         mark = "_simulated" if run.manifest.simulated else ""
         file = f"{name}_{clip_id}{mark}.{kind}"
         return Response(body, media_type=MEDIA[kind], headers={"content-disposition": f'attachment; filename="{file}"'})
 
     return router
+
+
+def _column(
+    library: Library, twins: Twins, name: str, clip_id: str, stream: str, variant: str, other: str | None = None
+) -> Column | None:
+    """Read one column of an export; None where another run has no such clip."""
+    parse_variant(variant)
+    run = library.run(other or name)
+    clip = twins.of(name, other).get(clip_id) if other else clip_id
+    return None if clip is None or stream not in run.manifest.streams else Column(run, clip, stream, variant)
 
 
 def _array(values: np.ndarray) -> Response:
