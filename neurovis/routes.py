@@ -26,12 +26,13 @@ _KEEP = {"cache-control": "private, max-age=86400"}
 def add_routes(app: FastAPI, library: Library, renders: Renders, scratch: Path) -> None:
     """Put the routes under ``/neurovis/`` and turn every NeuroVisError into one sentence with status 404."""
     app.add_exception_handler(NeuroVisError, _sentence)
-    app.include_router(_router(library, renders, scratch), prefix="/neurovis")
+    app.include_router(_router(library, renders), prefix="/neurovis")
+    app.include_router(_clip_router(library, scratch), prefix="/neurovis")
 
 
-def _router(library: Library, renders: Renders, scratch: Path) -> APIRouter:
+def _router(library: Library, renders: Renders) -> APIRouter:
+    """Everything but what belongs to a clip."""
     router = APIRouter(include_in_schema=False)
-    twins = Twins(library)
 
     @router.get("/health")
     def health() -> dict[str, str]:
@@ -69,6 +70,19 @@ def _router(library: Library, renders: Renders, scratch: Path) -> APIRouter:
     def job(name: str) -> dict[str, Any] | None:
         return renders.whole_set(name)
 
+    @router.get("/runs/{name}/voxels")
+    def voxels(name: str) -> Response:
+        patterns = library.run(name).patterns
+        return _array(np.empty(0, "<i4") if patterns is None else patterns[0].astype("<i4"))
+
+    return router
+
+
+def _clip_router(library: Library, scratch: Path) -> APIRouter:
+    """What belongs to a clip: pictures, patterns, tests and exports."""
+    router = APIRouter(include_in_schema=False)
+    twins = Twins(library)
+
     @router.get("/runs/{name}/clips/{clip_id}/orders/{variant}")
     def shuffled(name: str, clip_id: str, variant: str) -> JSONResponse:
         return JSONResponse(library.orders(name, clip_id, variant), headers=_KEEP)
@@ -85,11 +99,6 @@ def _router(library: Library, renders: Renders, scratch: Path) -> APIRouter:
     @router.get("/runs/{name}/twins/{other}")
     def twin_clips(name: str, other: str) -> dict[str, str]:
         return twins.of(name, other)
-
-    @router.get("/runs/{name}/voxels")
-    def voxels(name: str) -> Response:
-        patterns = library.run(name).patterns
-        return _array(np.empty(0, "<i4") if patterns is None else patterns[0].astype("<i4"))
 
     @router.get("/runs/{name}/clips/{clip_id}/pattern")
     def pattern(name: str, clip_id: str) -> Response:

@@ -60,7 +60,8 @@ export function testset(server, variant) {
 
   function draw() {
     const run = state.run;
-    if (run.source === "videos") return void replace(bar, h("span", { class: "nv-note" }, run.cannot_render));
+    bar.hidden = run.source === "videos"; // the line beside the switches says why
+    if (bar.hidden) return undefined;
     if (job) {
       const share = job.total ? { max: job.total, value: job.done } : {};
       const left = typeof job.left === "number" ? `about ${job.left >= 90 ? `${Math.round(job.left / 60)} min` : `${job.left} s`} left` : job.state === "queued" ? "waiting for its turn" : "estimating the time left";
@@ -70,7 +71,9 @@ export function testset(server, variant) {
     const reason = run.cannot_render || run.cannot_score;
     const now = variant();
     const ask = (title, names) => {
-      const count = names.reduce((sum, name) => sum + missing(name), 0);
+      const parts = names.filter((name) => name !== "full").reduce((sum, name) => sum + missing(name), 0);
+      // The full model is scored beside them, from the same pictures.
+      const count = parts || missing("full") ? parts + run.clips.filter((clip) => !clip.kept_full).length : 0;
       return count ? button(`${title}: render and score ${count} clips`, `${title} (${count})`, () => begin(names), { class: "nv-small", disabled: Boolean(reason) || !server }) : null;
     };
     const singles = ["full", ...PARTS];
