@@ -1,6 +1,6 @@
 // Ablate: four switches; truth, full model and the chosen combination in step; what each part is worth over all clips.
 
-import { button, getJSON, h, number, panel, replace, signed } from "./dom.js";
+import { button, getJSON, h, later, number, panel, replace, signed } from "./dom.js";
 import { higherIsBetter, scoreLabel, scoreNames } from "./browser.js";
 import { change } from "./charts.js";
 import { extremes } from "./extremes.js";
@@ -49,6 +49,7 @@ export function mount(root, server) {
   let cells = [];
   let turn = 0;
   let job = null;
+  let stale = false; // a clip was chosen while the other tab is open
 
   const variant = () => variantName(state.without, state.seed);
   const streamOf = (key) => state.run.streams.find((stream) => stream.key === key);
@@ -97,7 +98,8 @@ export function mount(root, server) {
 
   function showClip() {
     const clip = current();
-    if (!clip) return;
+    stale = state.tab !== "ablate" && !root.offsetParent;
+    if (!clip || stale) return;
     replace(heading, h("div", {}, h("span", { class: "nv-mono nv-id" }, clip.id), marks().map((mark) => h("span", { class: "nv-badge nv-warn" }, mark))), h("h2", {}, clip.captions.basic || clip.captions.anchor || String(clip.labels.trial_type || clip.id)));
     clock.fit(state.run.streams.map((stream) => timing(clip, stream)));
     drawSheet(clip);
@@ -141,8 +143,12 @@ export function mount(root, server) {
     else big.now.coverWith("Not rendered yet");
     drawLive(name, there);
     drawChanges(clip, name);
-    order.draw();
-    sums.draw();
+    // The pictures come first: the table and the plots wait until the browser has painted them.
+    later(() => {
+      if (mine !== turn) return;
+      order.draw();
+      sums.draw();
+    });
     for (const cell of cells) cell.node.setAttribute("aria-pressed", cell.name === name);
   }
 
@@ -230,6 +236,7 @@ export function mount(root, server) {
   on("run", openRun);
   on("clip", showClip);
   on("without", show);
+  on("tab", () => { if (stale && state.tab === "ablate") showClip(); });
   on("scores", () => { ends.draw(); showClip(); });
   on("error", () => empty(root));
   on("runs", () => { if (hopeless()) empty(root); });

@@ -1,6 +1,6 @@
 // Explore: the clip browser, the players in step, and under them what was shown beside what was decoded.
 
-import { button, h, icon, number, panel, replace } from "./dom.js";
+import { button, h, icon, later, number, panel, replace } from "./dom.js";
 import { browser, higherIsBetter, neighbours, scoreLabel, scoreNames } from "./browser.js";
 import { brain } from "./brain.js";
 import { clock } from "./clock.js";
@@ -29,6 +29,7 @@ export function mount(root) {
   let players = [];
   let columns = [];
   let turn = 0;
+  let stale = false; // a clip was chosen while the other tab is open
 
   function openRun() {
     replace(root, view);
@@ -62,16 +63,17 @@ export function mount(root) {
   async function showClip() {
     const mine = ++turn;
     const clip = current();
-    if (!clip) return;
+    stale = state.tab !== "explore" && !root.offsetParent;
+    if (!clip || stale) return;
     drawHeading(clip);
     showPlayers();
-    // The pictures come first: what is written below them waits for the frame after.
-    requestAnimationFrame(() => {
+    drawCaptions(clip);
+    // The pictures come first: charts and cortex wait until the browser has painted them.
+    later(() => {
       if (mine !== turn) return;
-      drawCaptions(clip);
       drawScores(clip);
+      cortex.show().catch(() => {});
     });
-    cortex.show().catch(() => {});
   }
 
   function showPlayers() {
@@ -165,6 +167,7 @@ export function mount(root) {
   }
   on("run", openRun);
   on("clip", showClip);
+  on("tab", () => { if (stale && state.tab === "explore") showClip(); });
   on("beside", () => { drawBeside(); showPlayers(); });
   on("scores", () => { if (current()) drawScores(current()); });
   on("error", fail);

@@ -10,7 +10,11 @@ const PACE = 700; // ms between two looks at the job
 
 export function testset(server, variant) {
   const table = h("div", { class: "nv-tablebox" });
-  const bar = h("div", { class: "nv-live nv-job", role: "status" });
+  const bar = h("div", { class: "nv-job", role: "status" });
+  const meter = h("progress", { "aria-label": "Clips rendered and scored" });
+  const count = h("span", { class: "nv-mono" });
+  const step = h("span", { class: "nv-note" });
+  const halt = button("Stop after this clip", "Stop", () => { if (job?.key) server.stop(job.key); }, { class: "nv-small" });
   let everything = false;
   let job = null;
   let trouble = "";
@@ -63,9 +67,13 @@ export function testset(server, variant) {
     bar.hidden = run.source === "videos"; // the line beside the switches says why
     if (bar.hidden) return undefined;
     if (job) {
-      const share = job.total ? { max: job.total, value: job.done } : {};
       const left = typeof job.left === "number" ? `about ${job.left >= 90 ? `${Math.round(job.left / 60)} min` : `${job.left} s`} left` : job.state === "queued" ? "waiting for its turn" : "estimating the time left";
-      replace(bar, h("progress", { ...share, "aria-label": "Clips rendered and scored" }), h("span", { class: "nv-mono" }, `${job.done}/${job.total} clips · ${left}`), button("Stop after this clip", "Stop", () => { if (job.key) server.stop(job.key); }, { class: "nv-small" }), h("span", { class: "nv-note" }, job.message));
+      if (job.total) Object.assign(meter, { max: job.total, value: job.done });
+      else meter.removeAttribute("value");
+      count.textContent = `${job.done}/${job.total} clips · ${left}`;
+      step.textContent = job.message;
+      // The same nodes throughout, so that a button keeps its place and its focus while figures change.
+      if (halt.parentNode !== bar) replace(bar, halt, meter, count, step);
       return undefined;
     }
     const reason = run.cannot_render || run.cannot_score;
@@ -73,8 +81,8 @@ export function testset(server, variant) {
     const ask = (title, names) => {
       const parts = names.filter((name) => name !== "full").reduce((sum, name) => sum + missing(name), 0);
       // The full model is scored beside them, from the same pictures.
-      const count = parts || missing("full") ? parts + run.clips.filter((clip) => !clip.kept_full).length : 0;
-      return count ? button(`${title}: render and score ${count} clips`, `${title} (${count})`, () => begin(names), { class: "nv-small", disabled: Boolean(reason) || !server }) : null;
+      const lacking = parts || missing("full") ? parts + run.clips.filter((clip) => !clip.kept_full).length : 0;
+      return lacking ? button(`${title}: render and score ${lacking} clips`, `${title} (${lacking})`, () => begin(names), { class: "nv-small", disabled: Boolean(reason) || !server }) : null;
     };
     const singles = ["full", ...PARTS];
     const single = singles.includes(now) ? null : ask(variantTitle(now), [now]);

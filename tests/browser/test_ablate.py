@@ -106,16 +106,15 @@ def test_the_most_changed_clips_of_each_part_can_be_opened(served, visit):
 def test_the_whole_set_is_rendered_and_scored_and_a_reload_finds_the_job(served, visit):
     address = f"{served}/?run=yy-live&tab=ablate&without=anchor%2Bholi"
     page = visit(address, ready=".nv-compare canvas[data-shown]")
-    page.get_by_role("button", name="Without C_anchor, C_holi: render and score 4 clips").click()
+    page.get_by_role("button", name="All twelve combinations: render and score 24 clips").click()
     page.wait_for_selector(".nv-job progress")
     page.reload()
     page.wait_for_selector(".nv-job progress")
-    assert page.get_by_role("button", name="Stop after this clip").is_visible()
-    page.wait_for_selector(".nv-tablebox [data-variant='anchor+holi']", timeout=90_000)
+    page.get_by_role("button", name="Stop after this clip").click()
+    page.get_by_text("that were finished are kept").wait_for()
+    page.get_by_role("button", name="Without C_anchor, C_holi: render and score").click()
+    page.wait_for_selector(".nv-tablebox [data-variant='anchor+holi']")
     row = page.locator(".nv-tablebox [data-variant='anchor+holi']").inner_text()
     assert "scored here" in row
     assert "…" in row, "an interval stands under each mean"
     assert page.get_by_role("button", name="Without C_anchor, C_holi: render and score").count() == 0
-    page.get_by_role("button", name="Full model and each part alone").click()
-    page.get_by_role("button", name="Stop after this clip").click()
-    page.get_by_text("that were finished are kept").wait_for()
