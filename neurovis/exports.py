@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,35 @@ from pipeline.errors import ConfigError
 from pipeline.frames import write_gif, write_mp4
 from pipeline.runs import FULL, Run, parse_variant
 
+MOMENTS = 6  # instants in a strip
 SIDE, BAND, GAP = 256, 40, 8  # pixels: small frames are enlarged to about SIDE, large ones stay as they are
 PART_TITLES = {"anchor": "C_anchor", "motion": "C_motion", "holi": "C_holi", "mad": "MAD"}
 MEDIA = {"mp4": "video/mp4", "gif": "image/gif", "png": "image/png", "json": "application/json"}
 _DARK, _INK, _FAINT = (16, 20, 26), (236, 240, 245), (150, 160, 174)
 Frames = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One stream of one clip of one run, as it stands in an exported picture."""
+
+    run: Run
+    clip_id: str
+    stream: str
+    variant: str = FULL
+
+    def frames(self) -> Frames:
+        """Return (n_frames, height, width, 3)."""
+        return self.run.frames(self.clip_id, self.stream, self.variant)
+
+    @property
+    def seconds(self) -> float:
+        """How long the stream lasts."""
+        return self.run.seconds(self.clip_id, self.stream)
+
+    def shown_at(self, n_frames: int, times: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+        """Return which frame is on the screen at ``times``, s."""
+        return self.run.shown_at(self.clip_id, self.stream, n_frames, times)
 
 
 def variant_title(variant: str) -> str:
@@ -29,7 +54,7 @@ def variant_title(variant: str) -> str:
     return words if seed is None else f"{words}; seed {seed}"
 
 
-def export(run: Run, clip_id: str, kind: str, columns: list[tuple[str, str]], scratch: Path) -> bytes:
+def export(run: Run, clip_id: str, kind: str, columns: list[Column], scratch: Path) -> bytes:
     """Make one file of a clip.
 
     Parameters
@@ -37,8 +62,8 @@ def export(run: Run, clip_id: str, kind: str, columns: list[tuple[str, str]], sc
     run : Run
     clip_id : str
     kind : {"mp4", "gif", "png", "json"}
-    columns : list of (stream, variant)
-        What stands side by side; streams that do not exist for the clip are left out.
+    columns : list of Column
+        What stands side by side, of this run or of others; what is not rendered is left out.
     scratch : Path
         Folder for the encoder's temporary file.
     """
@@ -46,13 +71,13 @@ def export(run: Run, clip_id: str, kind: str, columns: list[tuple[str, str]], sc
         raise ConfigError(f"exports are {', '.join(MEDIA)}, got {kind!r}")
     if kind == "json":
         return _facts(run, clip_id)
-    shown = [(s, v) for s, v in columns if run.has(clip_id, s, v)]
+    shown = [c for c in columns if c.run.has(c.clip_id, c.stream, c.variant)]
     if not shown:
         raise ConfigError(f"{run.manifest.name}: none of the streams asked for is rendered for {clip_id}")
     if kind == "png":
         return _png(_strip(run, clip_id, shown))
     frames = _grid(run, clip_id, shown)
-    fps = len(frames) / max(run.seconds(clip_id, stream) for stream, _ in shown)
+    fps = len(frames) / max(column.seconds for column in shown)
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         path = Path(folder) / f"clip.{kind}"
@@ -60,57 +85,67 @@ def export(run: Run, clip_id: str, kind: str, columns: list[tuple[str, str]], sc
         return path.read_bytes()
 
 
-def _titles(run: Run, columns: list[tuple[str, str]]) -> list[str]:
-    """Name the columns; a variant is said only where it differs from the full model."""
+def _titles(run: Run, columns: list[Column]) -> list[str]:
+    """Name the columns; a variant is said where it differs from the full model, a run where it is another."""
     titles = []
-    for stream, variant in columns:
-        title = STREAM_TITLES.get(stream, (stream, ""))[0]
-        titles.append(title if variant == FULL or stream == "truth" else f"{title}, {variant_title(variant)}")
+    for column in columns:
+        title = STREAM_TITLES.get(column.stream, (column.stream, ""))[0]
+        if column.variant != FULL and column.stream != "truth":
+            title += f", {variant_title(column.variant)}"
+        titles.append(title if column.run.manifest.name == run.manifest.name else column.run.manifest.name)
     return titles
 
 
-def _caption(run: Run, clip_id: str) -> str:
+def _caption(run: Run, clip_id: str, columns: list[Column]) -> str:
     """Say what the picture shows; simulated data is named as such in every export."""
     m = run.manifest
     seed = [] if m.seed is None else [f"seed {m.seed}"]
-    marks = [*dict.fromkeys((["simulated data"] if m.simulated else []) + list(m.labels))]
+    shown = [m, *(c.run.manifest for c in columns)]
+    marks = dict.fromkeys(mark for one in shown for mark in (["simulated data"] if one.simulated else []))
+    marks |= dict.fromkeys(label for one in shown for label in one.labels)
     return "  ·  ".join([f"{m.dataset} {m.subject} {clip_id}", m.method, *seed, *marks])
 
 
-def _grid(run: Run, clip_id: str, columns: list[tuple[str, str]]) -> Frames:
+def _grid(run: Run, clip_id: str, columns: list[Column]) -> Frames:
     """Put the streams side by side in time: (n_frames, height, width, 3)."""
-    clips = _of_one_size([run.frames(clip_id, stream, variant) for stream, variant in columns])
-    seconds = [run.seconds(clip_id, stream) for stream, _ in columns]
-    n = max(round(max(seconds) * len(c) / s) for c, s in zip(clips, seconds, strict=True))
-    times = (np.arange(n) + 0.5) * max(seconds) / n
+    clips = _of_one_size([column.frames() for column in columns])
+    longest = max(column.seconds for column in columns)
+    n = max(round(longest * len(clip) / c.seconds) for clip, c in zip(clips, columns, strict=True))
+    times = (np.arange(n) + 0.5) * longest / n
     scale = max(1, SIDE // max(clips[0].shape[1:3]))
     height, width = (side * scale for side in clips[0].shape[1:3])
-    page = _page(height, len(clips) * (width + GAP) - GAP, _caption(run, clip_id))
+    page = _page(height, len(clips) * (width + GAP) - GAP, _caption(run, clip_id, columns))
     _write(page, [(i * (width + GAP), 4, t) for i, t in enumerate(_titles(run, columns))])
     frames = np.repeat(np.asarray(page)[None], n, 0)
-    for column, (clip, (stream, _)) in enumerate(zip(clips, columns, strict=True)):
-        shown = clip[run.shown_at(clip_id, stream, len(clip), times)]
+    for i, (clip, column) in enumerate(zip(clips, columns, strict=True)):
+        shown = clip[column.shown_at(len(clip), times)]
         large = shown.repeat(scale, 1).repeat(scale, 2)
-        frames[:, BAND : BAND + height, column * (width + GAP) : column * (width + GAP) + width] = large
+        frames[:, BAND : BAND + height, i * (width + GAP) : i * (width + GAP) + width] = large
     return frames
 
 
-def _strip(run: Run, clip_id: str, columns: list[tuple[str, str]]) -> Frames:
-    """Lay the frames of each stream out in a row, six of the longer ones: (height, width, 3)."""
-    clips = _of_one_size([run.frames(clip_id, stream, variant) for stream, variant in columns])
+def strip_moments(columns: list[Column]) -> NDArray[np.float64]:
+    """Return the instants of a strip, s: six, evenly over the longest stream, each in the middle of its share."""
+    return (np.arange(MOMENTS) + 0.5) * max(column.seconds for column in columns) / MOMENTS
+
+
+def _strip(run: Run, clip_id: str, columns: list[Column]) -> Frames:
+    """Lay each stream out in a row; a column of the picture is one instant: (height, width, 3)."""
+    clips = _of_one_size([column.frames() for column in columns])
+    times = strip_moments(columns)
     scale = max(1, SIDE // 2 // max(clips[0].shape[1:3]))
     height, width = (side * scale for side in clips[0].shape[1:3])
-    rows = []
-    for clip in clips:
-        keep = np.unique(np.linspace(0, len(clip) - 1, min(len(clip), 6)).round().astype(int))
-        rows.append(np.concatenate(list(clip[keep].repeat(scale, 1).repeat(scale, 2)), axis=1))
     row_height = height + 24
-    page = _page(len(rows) * row_height, 6 * width, _caption(run, clip_id))
-    _write(page, [(0, BAND + i * row_height - 20, t) for i, t in enumerate(_titles(run, columns))])
+    page = _page(len(clips) * row_height + 8, MOMENTS * width, _caption(run, clip_id, columns))
+    _write(page, [(0, BAND + 8 + i * row_height - 20, t) for i, t in enumerate(_titles(run, columns))])
+    _write(page, [(i * width, 2, f"{time:.2f} s") for i, time in enumerate(times)], _FAINT, 13)
     picture = np.array(page)
-    for i, row in enumerate(rows):
-        top = BAND + i * row_height
-        picture[top : top + height, : row.shape[1]] = row
+    for i, (clip, column) in enumerate(zip(clips, columns, strict=True)):
+        # A still picture stands once; of a film that ends early the last frame stays, as on the page.
+        chosen = np.zeros(1, np.int64) if len(clip) == 1 else column.shown_at(len(clip), times)
+        top = BAND + 8 + i * row_height
+        for k, frame in enumerate(clip[chosen].repeat(scale, 1).repeat(scale, 2)):
+            picture[top : top + height, k * width : (k + 1) * width] = frame
     return picture
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.ablate import ScoreBook, cannot_score, orders
 from pipeline.errors import ConfigError, DataError
 from pipeline.paths import PHANTOM_ASSETS
 from pipeline.runs import FULL, Run, RunInfo, discover
@@ -27,6 +28,7 @@ STREAM_TITLES = {
 IMPORTED = ("truth", "reconstruction")  # the streams of a run that was imported
 _PRIVATE: Any = {"clip_id": True, "streams": {"__all__": {"file", "sha256"}}}  # what the page has no use for
 STRIP_BYTES = 256 * 2**20  # of pictures kept for the next reader
+KEPT_ORDERS = 2000  # shuffle tests kept, 100 numbers each
 STRIP_HEIGHT = 16_384  # pixels; browsers draw no taller picture
 
 
@@ -45,6 +47,7 @@ class Library:
         self.home, self.shipped = home, shipped
         self._open: dict[str, tuple[int, Run]] = {}
         self._strips: OrderedDict[tuple[str, ...], tuple[bytes, str]] = OrderedDict()
+        self._orders: OrderedDict[tuple[str, ...], dict[str, Any]] = OrderedDict()
         self._lock = threading.Lock()
 
     def infos(self) -> list[RunInfo]:
@@ -86,8 +89,11 @@ class Library:
         variants = run.variants(first) if first else []
         base = FULL if FULL in variants or not variants else variants[0]
         streams = [s for s in m.streams if first and run.has(first, s, base)]
+        scores = m.model_dump(mode="json", exclude={"clip_ids", "streams", "variants"})
         return {
-            **m.model_dump(mode="json", exclude={"clip_ids", "streams", "variants"}),
+            **scores,
+            **_with_book(run, scores["scores"], clips),
+            "cannot_score": cannot_score(run),
             "stamp": _stamp(run.path) // 1_000_000,
             "streams": [self._stream(run, first, s, base) for s in streams if first],
             "clips": clips,
@@ -95,6 +101,25 @@ class Library:
             "pattern": run.patterns is not None,
             "command": _command(run),
         }
+
+    def orders(self, name: str, clip_id: str, variant: str) -> dict[str, Any]:
+        """Return the shuffle test of one clip (:func:`pipeline.ablate.orders`), computed once."""
+        run = self.run(name)
+        refusal = cannot_score(run)
+        if refusal:
+            raise DataError(refusal)
+        path = run.stream_path(clip_id, "reconstruction", variant)
+        if path is None:
+            raise DataError(f"{name}: the reconstruction of {clip_id} was not rendered as {variant!r}")
+        key = (name, clip_id, variant, str(path.stat().st_mtime_ns))
+        with self._lock:
+            held = self._orders.get(key)
+        found = held or orders(run, clip_id, variant)
+        with self._lock:
+            self._orders[key] = found
+            while len(self._orders) > KEPT_ORDERS:
+                self._orders.popitem(last=False)
+        return found
 
     def strip(self, name: str, clip_id: str, stream: str, variant: str) -> tuple[bytes, str]:
         """Return one stream as a picture of frames stacked downwards, and its media type."""
@@ -130,6 +155,28 @@ class Library:
         if run.manifest.source == "videos" and stream == "reconstruction":
             about = f"published by {run.manifest.method}, imported"
         return {"key": stream, "title": title, "about": about, "n": n}
+
+
+def _with_book(run: Run, scores: dict[str, Any], clips: list[dict[str, Any]]) -> dict[str, Any]:
+    """Add what was scored later; such figures come with the full model's, scored from the same pictures.
+
+    Returns
+    -------
+    dict
+        ``scores`` with the combinations added, ``kept`` (their names) and ``kept_full``, the full model's summary
+        that they are changes from. A clip gets its values, and ``kept_full`` likewise.
+    """
+    book = ScoreBook(run)
+    summary = {v: {k: s.model_dump(mode="json") for k, s in rows.items()} for v, rows in book.summary.items()}
+    kept = {v for held in book.clips.values() for v in held} - set(scores)
+    for clip in clips:
+        held = {v: row["values"] for v, row in book.clips.get(clip["id"], {}).items()}
+        clip["scores"] = {**clip["scores"], **{v: row for v, row in held.items() if v in kept}}
+        clip["kept"] = sorted(kept & set(held))
+        if FULL in held:
+            clip["kept_full"] = held[FULL]
+    added = {v: rows for v, rows in summary.items() if v in kept}
+    return {"scores": {**scores, **added}, "kept": sorted(kept), "kept_full": summary.get(FULL)}
 
 
 def _fit_height(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:

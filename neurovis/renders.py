@@ -1,4 +1,4 @@
-"""Rendering a combination that is not on disk yet, in the background, one at a time."""
+"""Rendering what is not on disk yet, in the background: one clip on request, or all clips of a run."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import importlib.util
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from neurovis.library import Library
+from pipeline.ablate import Ablation, cannot_score
 from pipeline.errors import ConfigError, NeuroVisError
 from pipeline.runs import Run, variant_name
 
@@ -19,22 +21,33 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Job:
-    """One rendering and how far it is."""
+    """One rendering and how far it is; of a test set, ``done`` and ``total`` count clips."""
 
     run: str
     clip_id: str
     variant: str
+    whole: bool = False  # the whole test set
     state: str = "queued"  # queued, running, done, stopped, failed
     done: int = 0
     total: int = 0
     message: str = "waiting for the renderer"
     started: float = field(default_factory=time.time)
+    ended: float | None = None
+    paced: tuple[float, int] | None = None  # when the pace began to be measured, and the clips done by then
     stop: threading.Event = field(default_factory=threading.Event)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what the page shows."""
         names = ("run", "clip_id", "variant", "state", "done", "total", "message")
-        return {name: getattr(self, name) for name in names} | {"seconds": round(time.time() - self.started, 1)}
+        seconds = (self.ended or time.time()) - self.started
+        return {name: getattr(self, name) for name in names} | {"seconds": round(seconds, 1), "left": self._left()}
+
+    def _left(self) -> float | None:
+        """Estimate the seconds left from the pace since the first clip, which also loads the models."""
+        if self.state != "running" or self.paced is None or self.done <= self.paced[1]:
+            return None
+        since, first = self.paced
+        return round((time.time() - since) / (self.done - first) * (self.total - self.done))
 
 
 class Renders:
@@ -90,13 +103,34 @@ class Renders:
         ``work`` gets the job to tell its progress to, and returns whether it came to its end and kept a result.
         """
         key = f"{job.run}/{job.clip_id}/{job.variant}"
+        self._begin(key, job, self._work, work)
+        return key
+
+    def start_set(self, name: str, variants: list[str]) -> str:
+        """Queue the rendering and scoring of all clips of a run; one that is under way is joined, whatever it does."""
+        run = self.library.run(name)
+        reason = self.disabled(run) or cannot_score(run)
+        if reason:
+            raise ConfigError(reason)
+        work = Ablation(run, variants)
+        key = f"{name}/set"
+        self._begin(key, Job(name, "", ", ".join(variants), whole=True, total=work.total), self._work_set, work)
+        return key
+
+    def whole_set(self, name: str) -> dict[str, Any] | None:
+        """Return the progress of the run's job over its test set, or None; a page that was reloaded asks this."""
+        job = self.jobs.get(f"{name}/set")
+        return None if job is None else {"key": f"{name}/set", **job.to_dict()}
+
+    def _begin(self, key: str, job: Job, work: Callable[..., None], *arguments: Any) -> None:
+        """Start a job in a thread of its own, unless one of its name is under way; forget what ended long ago."""
         with self._table:
             held = self.jobs.get(key)
-            if held is None or held.state not in ("queued", "running"):
-                self.jobs = {k: j for k, j in self.jobs.items() if j.state in ("queued", "running")}
-                self.jobs[key] = job
-                threading.Thread(target=self._work, args=(job, work), daemon=True, name=f"render {key}").start()
-        return key
+            if held is not None and held.state in ("queued", "running"):
+                return
+            self.jobs = {k: j for k, j in self.jobs.items() if j.state in ("queued", "running") or j.whole}
+            self.jobs[key] = job
+            threading.Thread(target=work, args=(job, *arguments), daemon=True, name=f"render {key}").start()
 
     def status(self, key: str) -> dict[str, Any]:
         """Return a job's progress."""
@@ -112,19 +146,45 @@ class Renders:
             job.stop.set()
 
     def _work(self, job: Job, work: Callable[[Job], bool]) -> None:
-        with self._turn:
+        with self._turn, _told(job):
             if job.stop.is_set():
                 job.state, job.message = "stopped", "Stopped."
                 return
             job.state, job.message = "running", "loading the renderer"
+            done = work(job)
+            job.state, job.message = ("done", "Rendered.") if done else ("stopped", "Stopped; nothing was kept.")
+
+    def _work_set(self, job: Job, work: Ablation) -> None:
+        """Work off a test set; between two clips the turn is given to whoever waits for a single clip."""
+        with _told(job):
             try:
-                done = work(job)
-                job.state, job.message = ("done", "Rendered.") if done else ("stopped", "Stopped; nothing was kept.")
-            except NeuroVisError as error:
-                job.state, job.message = "failed", str(error)
-            except Exception:
-                log.exception("rendering %s %s %s failed", job.run, job.clip_id, job.variant)
-                job.state, job.message = "failed", "Rendering failed unexpectedly; the server's log has the details."
+                while work.todo and not job.stop.is_set():
+                    with self._turn:
+                        job.state, job.message = "running", " ".join(work.todo[0])
+                        work.step(should_stop=job.stop.is_set)
+                    job.done = work.total - len(work.todo)
+                    job.paced = job.paced or (time.time(), job.done)
+                    time.sleep(0.02)
+            finally:
+                work.close()
+            if work.todo:
+                job.state, job.message = "stopped", f"Stopped; the {job.done} clips that were finished are kept."
+            else:
+                job.state, job.message = "done", "All clips are rendered and scored."
+
+
+@contextmanager
+def _told(job: Job) -> Iterator[None]:
+    """Turn what goes wrong in a job into its message."""
+    try:
+        yield
+    except NeuroVisError as error:
+        job.state, job.message = "failed", str(error)
+    except Exception:
+        log.exception("rendering %s %s %s failed", job.run, job.clip_id, job.variant)
+        job.state, job.message = "failed", "Rendering failed unexpectedly; the server's log has the details."
+    finally:
+        job.ended = time.time()
 
 
 def _render(run: Run, job: Job, without: frozenset[str], seed: int) -> Any:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 
 from neurovis.caption_routes import caption_router
-from neurovis.exports import MEDIA, export
+from neurovis.exports import MEDIA, Column, export
 from neurovis.flatmap import FLATMAP
 from neurovis.library import Library
 from neurovis.machine import describe_machine
 from neurovis.renders import Renders
+from neurovis.twins import Twins
 from pipeline.errors import NeuroVisError
 from pipeline.runs import FULL, parse_variant
 
@@ -26,11 +27,13 @@ _KEEP = {"cache-control": "private, max-age=86400"}
 def add_routes(app: FastAPI, library: Library, renders: Renders, scratch: Path) -> None:
     """Put the routes under ``/neurovis/`` and turn every NeuroVisError into one sentence with status 404."""
     app.add_exception_handler(NeuroVisError, _sentence)
-    app.include_router(_router(library, renders, scratch), prefix="/neurovis")
+    app.include_router(_router(library, renders), prefix="/neurovis")
+    app.include_router(_clip_router(library, scratch), prefix="/neurovis")
     app.include_router(caption_router(library, renders), prefix="/neurovis")
 
 
-def _router(library: Library, renders: Renders, scratch: Path) -> APIRouter:
+def _router(library: Library, renders: Renders) -> APIRouter:
+    """Everything but what belongs to a clip."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/health")
@@ -65,6 +68,27 @@ def _router(library: Library, renders: Renders, scratch: Path) -> APIRouter:
     def index(name: str) -> JSONResponse:
         return JSONResponse(library.index(name) | {"cannot_render": renders.disabled(library.run(name))})
 
+    @router.get("/runs/{name}/job")
+    def job(name: str) -> dict[str, Any] | None:
+        return renders.whole_set(name)
+
+    @router.get("/runs/{name}/voxels")
+    def voxels(name: str) -> Response:
+        patterns = library.run(name).patterns
+        return _array(np.empty(0, "<i4") if patterns is None else patterns[0].astype("<i4"))
+
+    return router
+
+
+def _clip_router(library: Library, scratch: Path) -> APIRouter:
+    """What belongs to a clip: pictures, patterns, tests and exports."""
+    router = APIRouter(include_in_schema=False)
+    twins = Twins(library)
+
+    @router.get("/runs/{name}/clips/{clip_id}/orders/{variant}")
+    def shuffled(name: str, clip_id: str, variant: str) -> JSONResponse:
+        return JSONResponse(library.orders(name, clip_id, variant), headers=_KEEP)
+
     @router.get("/runs/{name}/clips/{clip_id}/variants")
     def variants(name: str, clip_id: str) -> list[str]:
         return library.run(name).variants(clip_id)
@@ -74,10 +98,9 @@ def _router(library: Library, renders: Renders, scratch: Path) -> APIRouter:
         body, media = library.strip(name, clip_id, stream, variant)
         return Response(body, media_type=media, headers=_KEEP)
 
-    @router.get("/runs/{name}/voxels")
-    def voxels(name: str) -> Response:
-        patterns = library.run(name).patterns
-        return _array(np.empty(0, "<i4") if patterns is None else patterns[0].astype("<i4"))
+    @router.get("/runs/{name}/twins/{other}")
+    def twin_clips(name: str, other: str) -> dict[str, str]:
+        return twins.of(name, other)
 
     @router.get("/runs/{name}/clips/{clip_id}/pattern")
     def pattern(name: str, clip_id: str) -> Response:
@@ -89,16 +112,24 @@ def _router(library: Library, renders: Renders, scratch: Path) -> APIRouter:
     @router.get("/runs/{name}/clips/{clip_id}/export.{kind}")
     def exported(name: str, clip_id: str, kind: str, column: Annotated[list[str] | None, Query()] = None) -> Response:
         run = library.run(name)
-        columns = [tuple(c.split(":", 1)) for c in column or [f"{s}:{FULL}" for s in run.manifest.streams]]
-        pairs = [(c[0], c[1]) for c in columns if len(c) == 2]
-        for _, variant in pairs:
-            parse_variant(variant)
-        body = export(run, clip_id, kind, pairs, scratch)
+        asked = [c.split(":") for c in column or [f"{s}:{FULL}" for s in run.manifest.streams]]
+        columns = [_column(library, twins, name, clip_id, *words) for words in asked if len(words) in (2, 3)]
+        body = export(run, clip_id, kind, [c for c in columns if c is not None], scratch)
         mark = "_simulated" if run.manifest.simulated else ""
         file = f"{name}_{clip_id}{mark}.{kind}"
         return Response(body, media_type=MEDIA[kind], headers={"content-disposition": f'attachment; filename="{file}"'})
 
     return router
+
+
+def _column(
+    library: Library, twins: Twins, name: str, clip_id: str, stream: str, variant: str, other: str | None = None
+) -> Column | None:
+    """Read one column of an export; None where another run has no such clip."""
+    parse_variant(variant)
+    run = library.run(other or name)
+    clip = twins.of(name, other).get(clip_id) if other else clip_id
+    return None if clip is None or stream not in run.manifest.streams else Column(run, clip, stream, variant)
 
 
 def _array(values: np.ndarray) -> Response:

@@ -193,6 +193,35 @@ def reconstruct(
     finish(manifest, as_json)
 
 
+@app.command()
+def ablate(
+    folder: Annotated[Path, typer.Argument(help="Run folder, such as reconstruct writes")],
+    without: Annotated[
+        list[str] | None, typer.Option(help="Parts to leave out: anchor,holi; repeat it; default each part alone")
+    ] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Render and score all clips of a run with parts left out; what is there already is kept."""
+    from pipeline.ablate import SINGLE
+    from pipeline.ablate import ablate as work
+    from pipeline.paths import home as working_folder
+    from pipeline.runs import Run, read_manifest, variant_name
+
+    wanted = [variant_name(parse_words(w, PARTS, "--without")) for w in without] if without else list(SINGLE)
+    found = Run.open(folder, extra=working_folder(home) / "renders" / read_manifest(folder).name)
+    with progress_bar("ablate") as tell:
+        scores = work(found, wanted, tell)
+    for variant, rows in scores.items():
+        say(variant, quiet=as_json)
+        for score in rows.values():
+            chance = "not measured" if score.chance is None else f"{score.chance:.3f}"
+            say(f"  {score.label}: {score.value:.3f} (chance {chance}, {score.n} clips)", quiet=as_json)
+    if not scores:
+        say("nothing to do: the run came with these scores", quiet=as_json)
+    finish({v: {k: s.model_dump(mode="json") for k, s in rows.items()} for v, rows in scores.items()}, as_json)
+
+
 @app.command(name="import-run")
 def import_run_(
     truth: Annotated[Path, typer.Option("--truth", help="True clips: a GIF, MP4 or folder of frames each")],

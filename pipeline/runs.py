@@ -182,11 +182,15 @@ class Run:
         return ids, values
 
     def store(self, clip_id: str, variant: str, streams: Mapping[str, Frames]) -> None:
-        """Keep what was rendered later, in ``extra`` (or in the run itself where there is no ``extra``)."""
+        """Keep what was rendered later, in ``extra`` (or in the run itself where there is no ``extra``).
+
+        The layout is the run's own, so that scores of old and new pictures compare like with like.
+        """
+        compact = self.manifest.layout == "compact"
         for stream, frames in streams.items():
             if not self.has(clip_id, stream, variant):
                 folder = (self.extra or self.path) / "clips" / clip_id / self.stored_variant(stream, variant)
-                write_stream(folder, stream, frames, self.manifest.duration, compact=True)
+                write_stream(folder, stream, frames, self.manifest.duration, compact=compact)
 
     def _check(self, clip_id: str, stream: str) -> None:
         if clip_id not in self.manifest.clip_ids:

@@ -34,6 +34,7 @@ ABOUT = {
     "assets/prompts/": "what SemMiner asks a video-text model, one template a file",
     "assets/screenshots/": "pictures for this page",
     "benchmarks/": "speed, measured; one command each",
+    "benchmarks/page.json": "its last figures, with the machine and the date",
     "benchmarks/reconstruct.json": "its last figures, with the machine and the date",
     "benchmarks/start.json": "its last figures, with the machine and the date",
     "neurovis/": "the user interface: tabs, players, server",

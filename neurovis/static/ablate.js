@@ -1,11 +1,14 @@
 // Ablate: four switches; truth, full model and the chosen combination in step; what each part is worth over all clips.
 
-import { button, getJSON, h, number, panel, replace, signed } from "./dom.js";
+import { button, getJSON, h, later, number, panel, replace, signed } from "./dom.js";
 import { higherIsBetter, scoreLabel, scoreNames } from "./browser.js";
-import { change, csv, download, downloadSVG, shuffleplot } from "./charts.js";
+import { change } from "./charts.js";
+import { extremes } from "./extremes.js";
+import { shuffle } from "./shuffle.js";
+import { testset } from "./testset.js";
 import { clock } from "./clock.js";
 import { listenToKeys, loadStrip, Player, screen, swap, transport } from "./player.js";
-import { PARTS, PART_TITLES, current, emit, hopeless, marks, on, start, state, step, stripURL, timing, variantName, variantTitle } from "./state.js";
+import { PARTS, PART_TITLES, current, emit, fullOf, hopeless, marks, on, start, state, step, stripURL, timing, variantName, variantTitle } from "./state.js";
 import { empty } from "./empty.js";
 
 const ABOUT = {
@@ -24,27 +27,29 @@ export function mount(root, server) {
   const live = h("div", { class: "nv-live" });
   const changes = h("div");
   const sheet = h("div", { class: "nv-sheet" });
-  const table = h("div", { class: "nv-tablebox" });
-  const shuffle = h("div");
+  const sums = testset(server, () => variant());
+  const order = shuffle(() => variant());
+  const ends = extremes(choose);
   const seedBox = h("input", { type: "number", min: 0, max: 999999, step: 1, "aria-label": "Seed", onchange: () => setSeed(seedBox.value) });
   const seeds = h("label", { class: "nv-seed" }, "Seed", seedBox, button("New seed", "New seed", () => setSeed(Math.floor(Math.random() * 9999) + 1), { class: "nv-small" }));
-  const shufflePanel = panel("Shuffle test", "frame orders of 100 that look smoother than the true one", shuffle);
-  const tablePanel = panel("Over all clips of the run", "change against the full model", table);
+  const shufflePanel = panel("Shuffle test", "does the order of the frames carry the true motion?", order.node);
+  const tablePanel = panel("Over all clips of the run", "change against the full model", sums.node);
+  const endsPanel = panel("Most changed clips", "what each part is worth, clip by clip", ends.node);
   const saver = h("div", { class: "nv-exports" }, h("span", {}, "Save this comparison"), ["mp4", "gif", "png"].map((kind) =>
     h("a", { class: "nv-small", download: "", href: "#", "data-kind": kind, onclick: (event) => { event.currentTarget.href = exportURL(kind); } }, { mp4: "MP4 grid", gif: "GIF", png: "PNG strip" }[kind])));
   const turner = h("div", { class: "nv-turner" }, button("Previous clip (left arrow)", "←", () => step(-1), { class: "nv-small" }), button("Next clip (right arrow)", "→", () => step(1), { class: "nv-small" }));
   const view = h("div", { class: "nv-ablate" },
     h("section", { class: "nv-panel nv-stage" }, h("div", { class: "nv-topline" }, heading, turner), switches, h("div", { class: "nv-seedline" }, seeds, live), deck, transport(), saver),
     h("div", { class: "nv-columns" },
-      h("div", { class: "nv-stack" }, panel("Change in each score", "this clip, full model to this combination", changes), tablePanel),
-      h("div", { class: "nv-stack" }, panel("All combinations of this clip", "choose one", sheet), shufflePanel)));
+      panel("Change in each score", "this clip, full model to this combination", changes), panel("All combinations of this clip", "choose one", sheet)),
+    tablePanel, shufflePanel, endsPanel);
 
   let big = {};
   let small = {};
   let cells = [];
   let turn = 0;
   let job = null;
-  let everything = false;
+  let stale = false; // a clip was chosen while the other tab is open
 
   const variant = () => variantName(state.without, state.seed);
   const streamOf = (key) => state.run.streams.find((stream) => stream.key === key);
@@ -85,15 +90,16 @@ export function mount(root, server) {
     }
     if (big.truth) big.truth.node.append(h("p", { class: "nv-note" }, "The same scale, the same clock: all pictures on this page show the same moment."));
     replace(deck, Object.values(big).map((player) => player.node));
-    drawTable();
-    drawShuffle();
+    sums.open();
+    ends.draw();
     if (state.clip) showClip();
     return undefined;
   }
 
   function showClip() {
     const clip = current();
-    if (!clip) return;
+    stale = state.tab !== "ablate" && !root.offsetParent;
+    if (!clip || stale) return;
     replace(heading, h("div", {}, h("span", { class: "nv-mono nv-id" }, clip.id), marks().map((mark) => h("span", { class: "nv-badge nv-warn" }, mark))), h("h2", {}, clip.captions.basic || clip.captions.anchor || String(clip.labels.trial_type || clip.id)));
     clock.fit(state.run.streams.map((stream) => timing(clip, stream)));
     drawSheet(clip);
@@ -137,6 +143,12 @@ export function mount(root, server) {
     else big.now.coverWith("Not rendered yet");
     drawLive(name, there);
     drawChanges(clip, name);
+    // The pictures come first: the table and the plots wait until the browser has painted them.
+    later(() => {
+      if (mine !== turn) return;
+      order.draw();
+      sums.draw();
+    });
     for (const cell of cells) cell.node.setAttribute("aria-pressed", cell.name === name);
   }
 
@@ -189,13 +201,14 @@ export function mount(root, server) {
 
   function drawChanges(clip, name) {
     const own = clip.scores[name];
-    const names = scoreNames(state.run).filter((key) => typeof clip.scores.full?.[key] === "number");
+    const base = fullOf(clip, name);
+    const names = scoreNames(state.run).filter((key) => typeof base?.[key] === "number");
     if (name === "full") return void replace(changes, h("p", { class: "nv-note" }, "Everything is switched on. Switch a part off to see what it contributed."));
     if (!own) return void replace(changes, h("p", { class: "nv-note" }, `No scores are on file for this clip ${variantTitle(name).toLowerCase()}.`));
     replace(changes, h("div", { class: "nv-changes" }, names.map((key) => {
-      const [from, to] = [clip.scores.full[key], own[key]];
+      const [from, to] = [base[key], own[key]];
       if (typeof to !== "number") return null;
-      const spread = Math.max(...state.run.clips.map((one) => Math.abs((one.scores[name]?.[key] ?? from) - (one.scores.full?.[key] ?? from)) || 0), 1e-9);
+      const spread = Math.max(...state.run.clips.map((one) => Math.abs((one.scores[name]?.[key] ?? NaN) - (fullOf(one, name)?.[key] ?? NaN)) || 0), 1e-9);
       return h("div", { class: "nv-delta" }, h("span", {}, scoreLabel(state.run, key), h("small", {}, higherIsBetter(state.run, key) ? "higher is better" : "lower is better")), h("b", { class: "nv-mono" }, `${number(from)} → ${number(to)}`), change(from, to, spread, higherIsBetter(state.run, key)), h("b", { class: "nv-mono" }, signed(to - from)));
     })));
     return undefined;
@@ -215,54 +228,6 @@ export function mount(root, server) {
     replace(sheet, cells.map((cell) => cell.node));
   }
 
-  // The paper's order: full, then each part alone, then the rest.
-  function order() {
-    const names = Object.keys(state.run.scores);
-    const single = ["full", ...PARTS].filter((name) => names.includes(name));
-    return [...single, ...names.filter((name) => !single.includes(name)).sort((a, b) => a.split("+").length - b.split("+").length)];
-  }
-
-  function drawTable() {
-    const { scores } = state.run;
-    const names = order();
-    const rows = everything ? names : names.slice(0, 5);
-    const columns = [...new Set(rows.flatMap((name) => Object.keys(scores[name])))];
-    if (!columns.length) return void replace(table, h("p", { class: "nv-note" }, "This run has no summary scores yet."));
-    const chance = (key) => rows.map((name) => scores[name][key]?.chance).find((v) => typeof v === "number");
-    const counts = (key) => rows.map((name) => scores[name][key]?.n).find((v) => v !== undefined);
-    const facts = (key) => { const one = scores[rows.find((name) => scores[name][key])][key]; return [one.judge && `judge ${one.judge}`, one.convention, one.frames].filter(Boolean).join(" · "); };
-    const cell = (name, key) => {
-      const one = scores[name][key];
-      if (!one) return h("td", {}, "–");
-      const base = scores.full?.[key]?.value;
-      const delta = name === "full" || base === undefined ? null : one.value - base;
-      const verdict = !delta ? "same" : delta > 0 === higherIsBetter(state.run, key) ? "good" : "bad";
-      return h("td", { title: one.interval ? `95 % interval ${number(one.interval[0])} to ${number(one.interval[1])}` : null }, number(one.value), delta === null ? null : h("small", { "data-change": verdict }, signed(delta)));
-    };
-    replace(table, h("div", { class: "nv-scroll" }, h("table", {},
-      h("thead", {}, h("tr", {}, h("th", {}, "Model"), columns.map((key) => h("th", { title: facts(key) }, scoreLabel(state.run, key), h("small", {}, higherIsBetter(state.run, key) ? "↑" : "↓"))))),
-      h("tbody", {}, rows.map((name) => h("tr", { "data-variant": name }, h("th", {}, variantTitle(name)), columns.map((key) => cell(name, key)))),
-        h("tr", { class: "nv-chancerow" }, h("th", {}, "Chance"), columns.map((key) => h("td", {}, typeof chance(key) === "number" ? number(chance(key)) : "not measured"))),
-        h("tr", { class: "nv-chancerow" }, h("th", {}, "Clips"), columns.map((key) => h("td", {}, counts(key) ?? "–")))))),
-      h("div", { class: "nv-exports" }, names.length > 5 ? button("More or fewer rows", everything ? "Single parts only" : `All ${names.length} combinations`, () => { everything = !everything; drawTable(); }, { class: "nv-small" }) : null, button("Save the table as CSV", "CSV", () => download(`${state.run.name}_ablations${state.run.simulated ? "_simulated" : ""}.csv`,
-        csv([["model", ...columns], ...rows.map((name) => [name, ...columns.map((key) => scores[name][key]?.value ?? "")]), ["chance", ...columns.map((key) => chance(key) ?? "")], ["n", ...columns.map((key) => counts(key) ?? "")]])), { class: "nv-small" })));
-    return undefined;
-  }
-
-  function drawShuffle() {
-    const { scores, clips } = state.run;
-    const key = [...new Set(Object.values(scores).flatMap(Object.keys))].find((name) => /shuffle/i.test(name));
-    if (!key) return void replace(shuffle, h("p", { class: "nv-note" }, "The shuffle test was not run for this run."));
-    const rows = order().filter((name) => scores[name][key]).slice(0, 5).map((name) => ({
-      title: variantTitle(name), key: name, value: scores[name][key].value,
-      clips: clips.map((clip) => clip.scores[name]?.[key]).filter((v) => typeof v === "number"),
-    }));
-    const plot = shuffleplot(rows, scores.full?.[key]?.chance ?? 0.5);
-    replace(shuffle, plot, h("p", { class: "nv-note" }, "Near 0: the frames are in an order that means something. Near 50 %: any order would do. A bar is the mean, a dot a clip."),
-      h("div", { class: "nv-exports" }, button("Save the plot as SVG", "SVG", () => downloadSVG(`${state.run.name}_shuffle_test${state.run.simulated ? "_simulated" : ""}.svg`, plot), { class: "nv-small" })));
-    return undefined;
-  }
-
   function exportURL(kind) {
     const columns = [["truth", "full"], ["reconstruction", "full"], ["reconstruction", variant()]].map(([stream, name]) => `column=${encodeURIComponent(`${stream}:${name}`)}`);
     return `/neurovis/runs/${encodeURIComponent(state.run.name)}/clips/${encodeURIComponent(state.clip)}/export.${kind}?${columns.join("&")}`;
@@ -271,6 +236,8 @@ export function mount(root, server) {
   on("run", openRun);
   on("clip", showClip);
   on("without", show);
+  on("tab", () => { if (stale && state.tab === "ablate") showClip(); });
+  on("scores", () => { ends.draw(); showClip(); });
   on("error", () => empty(root));
   on("runs", () => { if (hopeless()) empty(root); });
   listenToKeys();

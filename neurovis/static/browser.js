@@ -2,7 +2,7 @@
 
 import { button, h, icon, number, replace } from "./dom.js";
 import { clock } from "./clock.js";
-import { choose, current, emit, on, state, stripURL, timing } from "./state.js";
+import { byScore, choose, current, emit, on, state, stripURL, timing } from "./state.js";
 
 const ROW = 76;
 const SAMPLE = 12;
@@ -58,17 +58,17 @@ function filtered() {
 
 export function pickClips() {
   const found = filtered();
-  const { mode, seed, score } = state.pick;
+  const { mode, order, seed, score } = state.pick;
   let shown = found;
   if (mode === "random") {
     const keep = new Set(sample(found, SAMPLE, seed));
     shown = found.filter((clip) => keep.has(clip));
-  } else if (mode !== "all") {
-    const sign = (mode === "best") === higherIsBetter(state.run, score) ? -1 : 1;
-    shown = found
-      .filter((clip) => typeof clip.scores.full?.[score] === "number")
-      .sort((a, b) => sign * (a.scores.full[score] - b.scores.full[score]))
-      .slice(0, SAMPLE);
+  } else if (byScore()) {
+    const falling = mode === "all" ? order === "down" : (mode === "best") === higherIsBetter(state.run, score);
+    const value = (clip) => clip.scores.full?.[score];
+    const known = found.filter((clip) => typeof value(clip) === "number").sort((a, b) => (falling ? value(b) - value(a) : value(a) - value(b)));
+    // All means all: clips without the score stand last.
+    shown = mode === "all" ? [...known, ...found.filter((clip) => typeof value(clip) !== "number")] : known.slice(0, SAMPLE);
   }
   return { shown, found: found.length };
 }
@@ -81,14 +81,15 @@ export function browser() {
   const objects = h("select", { "aria-label": "Object", onchange: () => set({ object: objects.value }) });
   const cuts = h("select", { "aria-label": "Cuts", onchange: () => set({ cut: cuts.value }) },
     h("option", { value: "" }, "Cut or not"), h("option", { value: "yes" }, "At a cut"), h("option", { value: "no" }, "Within a shot"));
-  const scores = h("select", { "aria-label": "Score", onchange: () => set({ score: scores.value }) });
+  const scores = h("select", { "aria-label": "Sort by score", onchange: () => sortBy(scores.value) });
+  const turn = button("Turn the order round", "", () => set({ order: state.pick.order === "up" ? "down" : "up" }), { class: "nv-small nv-order" });
   const again = button("Draw twelve others", [icon("dice"), "Draw again"], () => set({ mode: "random", seed: Math.floor(Math.random() * 9999) + 1 }), { class: "nv-small" });
   const told = h("p", { class: "nv-told", "aria-live": "polite" });
   const list = h("div", { class: "nv-list", role: "listbox", "aria-label": "Clips", tabindex: 0, onscroll: paint });
   const inner = h("div", { class: "nv-list-inner" });
   list.append(inner);
   const node = h("section", { class: "nv-panel nv-browser" }, h("header", {}, h("h2", {}, "Clips"), again),
-    modes, h("div", { class: "nv-filters" }, search, objects, cuts, scores), told, list);
+    modes, h("div", { class: "nv-filters" }, search, objects, cuts, h("div", { class: "nv-sort" }, turn, scores)), told, list);
 
   let clips = [];
   function set(change) {
@@ -97,15 +98,29 @@ export function browser() {
     emit("pick");
   }
 
+  // In "all" an empty choice is the run's own order; a score starts with its best clips.
+  function sortBy(score) {
+    if (state.pick.mode !== "all") set({ score });
+    else if (!score) set({ order: "" });
+    else set({ score, order: state.pick.order || (higherIsBetter(state.run, score) ? "down" : "up") });
+  }
+
   function refresh() {
     const run = state.run;
     if (!run) return;
     const names = scoreNames(run);
     if (!names.includes(state.pick.score)) state.pick.score = names[0] || null;
     if (!names.length && ["best", "worst"].includes(state.pick.mode)) state.pick.mode = "random";
-    const sorted = ["best", "worst"].includes(state.pick.mode);
-    replace(scores, names.map((name) => h("option", { value: name, selected: name === state.pick.score }, `by ${scoreLabel(run, name)}`)));
-    scores.hidden = !sorted;
+    const all = state.pick.mode === "all";
+    if (!names.length) state.pick.order = "";
+    const own = run.source === "videos" ? "in the order of their names" : "in the order of the film";
+    replace(scores, all ? h("option", { value: "", selected: !state.pick.order }, own) : null,
+      names.map((name) => h("option", { value: name, selected: byScore() && name === state.pick.score }, `by ${scoreLabel(run, name)}`)));
+    scores.parentNode.hidden = !names.length || !(all || byScore());
+    turn.hidden = !all || !state.pick.order;
+    replace(turn, icon(state.pick.order === "up" ? "up" : "down"));
+    turn.setAttribute("aria-label", state.pick.order === "up" ? "Lowest first; turn round" : "Highest first; turn round");
+    turn.title = turn.getAttribute("aria-label");
     for (const mode of modes.children) {
       mode.setAttribute("aria-pressed", mode.dataset.mode === state.pick.mode);
       mode.disabled = !names.length && ["best", "worst"].includes(mode.dataset.mode);
@@ -115,8 +130,8 @@ export function browser() {
     clips = picked.shown;
     state.shown = clips.map((clip) => clip.id);
     again.hidden = state.pick.mode !== "random";
-    const how = { random: `unpicked, seed ${state.pick.seed}`, all: run.source === "videos" ? "in the order of their names" : "in the order of the film", best: "picked: highest first", worst: "picked: lowest first" }[state.pick.mode];
-    const which = sorted ? `picked: ${state.pick.mode} by ${scoreLabel(run, state.pick.score)}` : how;
+    const label = byScore() ? scoreLabel(run, state.pick.score) : "";
+    const which = { random: `unpicked, seed ${state.pick.seed}`, all: label ? `${state.pick.order === "up" ? "lowest" : "highest"} ${label} first` : own }[state.pick.mode] ?? `picked: ${state.pick.mode} by ${label}`;
     told.textContent = clips.length ? `${clips.length} of ${picked.found === run.clips.length ? "" : `${picked.found} found, `}${run.clips.length} · ${which}` : "No clip fits. Clear the search or the filters.";
     inner.style.height = `${clips.length * ROW}px`;
     inner.replaceChildren();
@@ -189,6 +204,7 @@ export function browser() {
     reveal();
   });
   on("clip", reveal);
+  on("scores", refresh);
   new ResizeObserver(paint).observe(list);
   if (state.run) { fillObjects(); refresh(); reveal(); }
   // Thumbnails move with the same clock as the players, six times a second at most.

@@ -36,11 +36,43 @@ export function change(from, to, limit, higher) {
     s("line", { x1: 50, x2: 50, y1: 0, y2: 12, class: "axis" }));
 }
 
+// How the errors of shuffled orders spread: a row a model, a dot an order, a line for the true order.
+export function ordersplot(rows) {
+  const height = 66;
+  const left = 190;
+  const width = 640;
+  const all = rows.flatMap((row) => [...row.shuffled, row.epe]);
+  const span = Math.max(...all) - Math.min(...all) || 1;
+  const [low, high] = [Math.min(...all) - span * 0.06, Math.max(...all) + span * 0.06];
+  const x = (v) => left + ((v - low) / (high - low)) * (width - left - 16);
+  const total = rows.length * height + 40;
+  const ticks = Array.from({ length: 5 }, (_, i) => low + ((i + 0.5) / 5) * (high - low));
+  return s("svg", { class: "nv-shuffle nv-ordersplot", viewBox: `0 0 ${width} ${total}`, role: "img", "aria-label": rows.map((row) => `${row.title}: true order ${number(row.epe)}, ${Math.round(row.share * 100)} % of orders lower`).join("; ") },
+    ticks.map((v) => [s("line", { x1: x(v), x2: x(v), y1: 4, y2: total - 34, class: "grid" }), s("text", { x: x(v), y: total - 20, "text-anchor": "middle" }, number(v, 2))]),
+    s("text", { x: (left + width) / 2, y: total - 4, "text-anchor": "middle" }, "end-point error, pixels"),
+    rows.map((row, i) => {
+      const base = 4 + i * height + height - 8;
+      const stacks = new Map();
+      return [
+        s("text", { x: left - 12, y: base - 18, "text-anchor": "end", class: "name" }, row.title),
+        s("text", { x: left - 12, y: base - 3, "text-anchor": "end" }, `${Math.round(row.share * 100)} % lower`),
+        s("line", { x1: left, x2: width - 16, y1: base, y2: base, class: "grid" }),
+        row.shuffled.map((v) => {
+          const bin = Math.round((x(v) - left) / 6);
+          const level = stacks.get(bin) ?? 0;
+          stacks.set(bin, level + 1);
+          return { cx: left + bin * 6, level };
+        }).map(({ cx, level }) => s("circle", { cx, cy: base - 4 - level * Math.min(5, (height - 16) / Math.max(...stacks.values())), r: 2.3, class: "order" })),
+        s("line", { x1: x(row.epe), x2: x(row.epe), y1: base - height + 14, y2: base + 4, class: "true", "data-part": row.key }),
+        s("text", { x: x(row.epe) + (x(row.epe) > width - 120 ? -5 : 5), y: base - height + 22, "text-anchor": x(row.epe) > width - 120 ? "end" : "start", class: "name" }, `true order ${number(row.epe, 2)}`)];
+    }));
+}
+
 // Share of shuffled frame orders that look smoother than the true one: a dot a clip, a bar for the mean.
 export function shuffleplot(rows, chance) {
   const height = 34;
-  const left = 136;
-  const width = 560;
+  const left = 190;
+  const width = 640;
   const x = (v) => left + v * (width - left - 60);
   const total = rows.length * height + 34;
   return s("svg", { class: "nv-shuffle", viewBox: `0 0 ${width} ${total}`, role: "img", "aria-label": "Shuffle test per combination" },
@@ -62,8 +94,12 @@ export function csv(rows) {
   return rows.map((row) => row.map((cell) => (/[",\n]/.test(String(cell)) ? `"${String(cell).replaceAll('"', '""')}"` : String(cell))).join(",")).join("\n");
 }
 
-export function download(name, text, type = "text/csv") {
-  const url = URL.createObjectURL(new Blob([text], { type }));
+export function saveCanvas(name, canvas) {
+  canvas.toBlob((blob) => download(name, blob, "image/png"));
+}
+
+export function download(name, content, type = "text/csv") {
+  const url = URL.createObjectURL(new Blob([content], { type }));
   h("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }

@@ -8,6 +8,8 @@ export const clock = {
   duration: 2, // seconds
   speed: 1,
   loop: true,
+  fitted: false,
+  wanted: null,
   playing: !matchMedia("(prefers-reduced-motion: reduce)").matches,
 
   get seconds() {
@@ -26,7 +28,15 @@ export const clock = {
     if (!timings.length) return;
     this.duration = Math.max(...timings.map((one) => one.seconds));
     this.frames = Math.max(1, ...timings.map((one) => Math.round((this.duration * one.n) / one.seconds)));
-    notify();
+    this.fitted = true;
+    if (this.wanted !== null) this.hold(this.wanted);
+    else notify();
+  },
+  // Stop on a frame, which may be asked for before it is known how many there are.
+  hold(frame) {
+    this.playing = false;
+    this.wanted = this.fitted ? null : frame;
+    if (this.fitted) this.seek(Math.min(frame, this.frames - 1));
   },
   seek(frame) {
     this.phase = (((frame % this.frames) + this.frames) % this.frames + 0.5) / this.frames;

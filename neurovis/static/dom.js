@@ -58,6 +58,12 @@ export function button(label, content, onclick, attributes = {}) {
   return h("button", { type: "button", "aria-label": label, title: label, onclick, ...attributes }, content);
 }
 
+// Do something once the browser has time for it, and within a quarter of a second.
+export function later(work) {
+  if (window.requestIdleCallback) requestIdleCallback(work, { timeout: 250 });
+  else setTimeout(work, 60);
+}
+
 export async function getJSON(path) {
   const response = await fetch(path);
   const body = await response.json();

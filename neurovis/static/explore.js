@@ -1,12 +1,13 @@
 // Explore: the clip browser, the players in step, and under them what was shown beside what was decoded.
 
-import { button, h, icon, number, panel, replace } from "./dom.js";
+import { button, h, icon, later, number, panel, replace } from "./dom.js";
 import { browser, higherIsBetter, neighbours, scoreLabel, scoreNames } from "./browser.js";
 import { brain } from "./brain.js";
 import { clock } from "./clock.js";
 import { percentile, rug } from "./charts.js";
 import { listenToKeys, loadStrip, screen, swap, transport } from "./player.js";
 import { current, hopeless, marks, on, start, state, stripURL, timing } from "./state.js";
+import { besideNames, chooser, Column } from "./beside.js";
 import { empty } from "./empty.js";
 
 const LEVELS = [["anchor", "C_anchor", "appearance and layout"], ["motion", "C_motion", "what moves, and how"], ["holi", "C_holi", "both in one story"]];
@@ -20,13 +21,15 @@ export function mount(root) {
   const cortex = brain();
   const view = h("div", { class: "nv-explore" }, browser(),
     h("div", { class: "nv-main" },
-      h("section", { class: "nv-panel nv-stage" }, heading, deck, transport(), exportsBar()),
+      h("section", { class: "nv-panel nv-stage" }, h("div", { class: "nv-topline" }, heading, chooser()), deck, transport(), exportsBar()),
       h("div", { class: "nv-columns" },
         h("div", { class: "nv-stack" }, panel("Captions", "as shown, and nearest to what was decoded", captions), panel("Run", "config, seed and command", config)),
         h("div", { class: "nv-stack" }, panel("fMRI pattern", "what the decoder saw of this clip", cortex.node), panel("Scores of this clip", "against all clips of the run", scores)))));
 
   let players = [];
+  let columns = [];
   let turn = 0;
+  let stale = false; // a clip was chosen while the other tab is open
 
   function openRun() {
     replace(root, view);
@@ -34,27 +37,57 @@ export function mount(root) {
     players.forEach((player) => player.stop());
     players = run.streams.map((stream) => Object.assign(screen(stream.title, stream.about, stream.key), { stream }));
     replace(deck, players.map((player) => player.node));
-    deck.dataset.count = players.length;
     if (!run.streams.some((stream) => stream.key === "truth")) {
       deck.prepend(h("figure", { class: "nv-screen nv-none" }, h("figcaption", {}, h("b", {}, "Truth")), h("div", { class: "nv-glass" }, h("div", { class: "nv-cover" }, "The data set comes without its pictures.")), h("p", {}, "only the category is known")));
-      deck.dataset.count = players.length + 1;
     }
+    for (const column of columns) column.player.stop();
+    columns = [];
+    drawBeside();
     drawConfig();
     if (state.clip) showClip();
+  }
+
+  // Keep the columns of runs that stay; a new one is shown as soon as it is read.
+  function drawBeside() {
+    const names = besideNames();
+    for (const column of columns.filter(({ name }) => !names.includes(name))) {
+      column.player.stop();
+      column.player.node.remove();
+    }
+    columns = names.map((name) => columns.find((column) => column.name === name) ?? new Column(name));
+    deck.append(...columns.map((column) => column.player.node));
+    deck.dataset.count = deck.children.length;
+    for (const column of columns) if (!column.run) column.ready.then(() => columns.includes(column) && showPlayers());
   }
 
   async function showClip() {
     const mine = ++turn;
     const clip = current();
-    if (!clip) return;
-    clock.fit(state.run.streams.map((stream) => timing(clip, stream)));
+    stale = state.tab !== "explore" && !root.offsetParent;
+    if (!clip || stale) return;
     drawHeading(clip);
+    showPlayers();
     drawCaptions(clip);
-    drawScores(clip);
-    swap(() => mine === turn, players.map((player) => ({ player, timing: timing(clip, player.stream), url: stripURL(clip.id, state.run.base, player.stream.key) })), clip.id).then(() => {
-      for (const id of neighbours()) for (const stream of state.run.streams) loadStrip(stripURL(id, state.run.base, stream.key)).catch(() => {});
+    // The pictures come first: charts and cortex wait until the browser has painted them.
+    later(() => {
+      if (mine !== turn) return;
+      drawScores(clip);
+      cortex.show().catch(() => {});
     });
-    cortex.show().catch(() => {});
+  }
+
+  function showPlayers() {
+    const mine = turn;
+    const clip = current();
+    if (!clip) return;
+    const own = players.map((player) => ({ player, timing: timing(clip, player.stream), url: stripURL(clip.id, state.run.base, player.stream.key) }));
+    const others = columns.map((column) => column.at(clip));
+    clock.fit([...own, ...others].map((one) => one.timing));
+    swap(() => mine === turn, [...own, ...others], clip.id).then(() => {
+      const near = neighbours();
+      const urls = [...near.flatMap((id) => state.run.streams.map((stream) => stripURL(id, state.run.base, stream.key))), ...columns.flatMap((column) => column.urls(near))];
+      for (const url of urls) loadStrip(url).catch(() => {});
+    });
   }
 
   function drawHeading(clip) {
@@ -118,10 +151,15 @@ export function mount(root) {
   }
 
   function exportsBar() {
-    const links = ["mp4", "gif", "png", "json"].map((kind) => h("a", { class: "nv-small", download: "", "data-kind": kind, href: "#", onclick: (event) => {
-      event.currentTarget.href = `/neurovis/runs/${encodeURIComponent(state.run.name)}/clips/${encodeURIComponent(state.clip)}/export.${kind}`;
-    } }, { mp4: "MP4 grid", gif: "GIF", png: "PNG strip", json: "JSON" }[kind]));
+    const links = ["mp4", "gif", "png", "json"].map((kind) => h("a", { class: "nv-small", download: "", "data-kind": kind, href: "#", onclick: (event) => { event.currentTarget.href = exportURL(kind); } }, { mp4: "MP4 grid", gif: "GIF", png: "PNG strip", json: "JSON" }[kind]));
     return h("div", { class: "nv-exports" }, h("span", {}, "Save this clip"), links);
+  }
+
+  function exportURL(kind) {
+    const path = `/neurovis/runs/${encodeURIComponent(state.run.name)}/clips/${encodeURIComponent(state.clip)}/export.${kind}`;
+    if (!columns.length || kind === "json") return path;
+    const asked = [...state.run.streams.map((stream) => `${stream.key}:${state.run.base}`), ...columns.filter((one) => one.run).map((one) => `reconstruction:${one.run.base}:${one.name}`)];
+    return `${path}?${asked.map((one) => `column=${encodeURIComponent(one)}`).join("&")}`;
   }
 
   function fail() {
@@ -129,6 +167,9 @@ export function mount(root) {
   }
   on("run", openRun);
   on("clip", showClip);
+  on("tab", () => { if (stale && state.tab === "explore") showClip(); });
+  on("beside", () => { drawBeside(); showPlayers(); });
+  on("scores", () => { if (current()) drawScores(current()); });
   on("error", fail);
   on("runs", () => { if (hopeless()) fail(); });
   listenToKeys();

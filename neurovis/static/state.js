@@ -1,5 +1,6 @@
 // What is being looked at: one object that all views share, mirrored in the address so that a link reopens the view.
 
+import { clock } from "./clock.js";
 import { getJSON } from "./dom.js";
 
 export const PARTS = ["anchor", "motion", "holi", "mad"];
@@ -21,10 +22,12 @@ export const state = {
     mode: ["random", "all", "best", "worst"].includes(address.get("pick")) ? address.get("pick") : "random",
     seed: Number(address.get("pickseed") || 0) || 0,
     score: address.get("score"),
+    order: ["up", "down"].includes(address.get("order")) ? address.get("order") : "", // of "all": by the score, or ""
     text: address.get("q") || "",
     object: address.get("object") || "",
     cut: address.get("cut") || "",
   },
+  beside: (address.get("beside") || "").split(",").filter(Boolean), // runs whose reconstructions stand beside
   shown: [],
 };
 
@@ -49,13 +52,39 @@ function remember() {
   set("seed", state.seed === null ? null : String(state.seed));
   set("pick", state.pick.mode === "random" ? null : state.pick.mode);
   set("pickseed", state.pick.mode === "random" && state.pick.seed ? state.pick.seed : null);
-  set("score", ["best", "worst"].includes(state.pick.mode) ? state.pick.score : null);
+  set("score", byScore() ? state.pick.score : null);
+  set("order", state.pick.mode === "all" ? state.pick.order : null);
+  set("beside", state.beside.join(","));
+  set("frame", clock.playing ? null : String(clock.frame + 1));
   set("q", state.pick.text);
   set("object", state.pick.object);
   set("cut", state.pick.cut);
-  const text = query.toString().replaceAll("%2B", "+").replaceAll("+", "%2B");
+  const text = query.toString().replaceAll("%2B", "+").replaceAll("+", "%2B").replaceAll("%2C", ",");
   const next = location.pathname + (text ? `?${text}` : "");
   if (next !== location.pathname + location.search) history.replaceState(history.state, "", next);
+}
+
+// Whether the list is sorted by a score.
+export function byScore() {
+  return ["best", "worst"].includes(state.pick.mode) || (state.pick.mode === "all" && state.pick.order !== "");
+}
+
+// A frame that is held belongs to the address; written a little later, since a scrubber passes many.
+let held = null;
+let writing = 0;
+function rememberFrame() {
+  const frame = clock.playing ? null : clock.frame;
+  if (frame === held || !state.clip) return;
+  held = frame;
+  clearTimeout(writing);
+  writing = setTimeout(remember, 200);
+}
+// A link to a frame opens stopped, on that frame.
+function openFrame() {
+  const wanted = Number(address.get("frame"));
+  address.delete("frame");
+  if (Number.isInteger(wanted) && wanted > 0) clock.hold(wanted - 1);
+  clock.subscribe(rememberFrame);
 }
 
 let opening = 0;
@@ -67,7 +96,7 @@ export async function open(name) {
   try {
     const run = await getJSON(`/neurovis/runs/${encodeURIComponent(name)}`);
     if (turn !== opening) return;
-    run.byId = new Map(run.clips.map((clip, index) => [clip.id, { ...clip, index }]));
+    run.byId = new Map(run.clips.map((clip) => [clip.id, clip]));
     state.run = run;
     state.error = null;
     if (!run.byId.has(state.clip)) state.clip = null;
@@ -77,6 +106,16 @@ export async function open(name) {
     state.error = error.message;
     emit("error");
   }
+}
+
+// Read again what a rendering may have added to the open run: scores and combinations, not the rest.
+export async function refresh() {
+  const run = state.run;
+  const fresh = await getJSON(`/neurovis/runs/${encodeURIComponent(run.name)}`);
+  if (run !== state.run) return;
+  for (const key of ["scores", "kept", "kept_full"]) run[key] = fresh[key];
+  for (const { id, scores, variants, kept, kept_full } of fresh.clips) if (run.byId.has(id)) Object.assign(run.byId.get(id), { scores, variants, kept, kept_full });
+  emit("scores");
 }
 
 export function choose(clip) {
@@ -97,8 +136,8 @@ export function current() {
 }
 
 // Length and rate of one stream of a clip: its own where it was imported, else the run's.
-export function timing(clip, stream) {
-  return clip.streams?.[stream.key] ?? { n: stream.n, seconds: state.run.duration };
+export function timing(clip, stream, run = state.run) {
+  return clip.streams?.[stream.key] ?? { n: stream.n, seconds: run.duration };
 }
 
 // The name of a combination, as pipeline.manifest.variant_name makes it.
@@ -109,14 +148,28 @@ export function variantName(without, seed = null) {
   return seed === null || seed === state.run?.seed ? name : `${name}@${seed}`;
 }
 
+// The full model's scores that a combination's are changes from: measured on the same pictures as they were.
+export function fullOf(clip, variant) {
+  return clip.kept?.includes(variant) ? clip.kept_full : clip.scores.full;
+}
+export function fullSummary(variant) {
+  return state.run.kept.includes(variant) ? state.run.kept_full : state.run.scores.full;
+}
+
+// The paper's order: full, then each part alone, then the rest.
+export function variantOrder() {
+  const names = Object.keys(state.run.scores);
+  const single = ["full", ...PARTS].filter((name) => names.includes(name));
+  return [...single, ...names.filter((name) => !single.includes(name)).sort((a, b) => a.split("+").length - b.split("+").length)];
+}
+
 export function variantTitle(variant) {
   const [parts, seed] = variant.split("@");
   const words = parts === "full" ? "Full model" : "Without " + parts.split("+").map((part) => PART_TITLES[part]).join(", ");
   return seed === undefined ? words : `${words} · seed ${seed}`;
 }
 
-export function stripURL(clip, variant, stream) {
-  const run = state.run;
+export function stripURL(clip, variant, stream, run = state.run) {
   const part = [run.name, "clips", clip, variant, stream].map(encodeURIComponent);
   return `/neurovis/runs/${part.join("/")}?v=${run.stamp}`;
 }
@@ -159,4 +212,5 @@ export async function start() {
   const wanted = good.find((run) => run.name === address.get("run")) || good[0];
   emit("runs");
   if (wanted) await open(wanted.name);
+  openFrame();
 }

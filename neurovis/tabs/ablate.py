@@ -13,13 +13,20 @@ KEY, TITLE = "ablate", "Ablate"
 
 
 def build(library: Library, renders: Renders) -> None:
-    """Put the view into the tab, with the three calls that start, watch and stop a rendering."""
+    """Put the view into the tab, with the calls that start, watch and stop a rendering."""
 
     def render(request: dict[str, Any]) -> dict[str, Any]:
         try:
             seed = request.get("seed")
             without = [str(part) for part in request.get("without", [])]
             key = renders.start(str(request["run"]), str(request["clip"]), without, None if seed is None else int(seed))
+        except (NeuroVisError, KeyError, ValueError) as error:
+            return {"state": "failed", "message": str(error)}
+        return {"key": key, **renders.status(key)}
+
+    def render_set(request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            key = renders.start_set(str(request["run"]), [str(variant) for variant in request["variants"]])
         except (NeuroVisError, KeyError, ValueError) as error:
             return {"state": "failed", "message": str(error)}
         return {"key": key, **renders.status(key)}
@@ -31,4 +38,4 @@ def build(library: Library, renders: Renders) -> None:
         renders.stop(str(key))
         return renders.status(str(key))
 
-    mount(KEY, "The switches appear here.", [render, progress, stop])
+    mount(KEY, "The switches appear here.", [render, render_set, progress, stop])

@@ -37,8 +37,8 @@ def build(library: Library, renders: Renders) -> Callable[[gr.Blocks], None]:
         asked = gr.Textbox(visible=False)
 
     def narrow(*values: str) -> list[Any]:
-        """Keep what was chosen as far as a run exists for it."""
-        found = _choices(library, dict(zip(LEVELS, values, strict=False)))
+        """Keep what was chosen as far as a run exists for it; the boxes below the one that was changed are not read."""
+        found = _choices(library, dict(zip(LEVELS[: len(values)], values, strict=True)))
         return [gr.Dropdown(**found[key]) for key in (*LEVELS, "run")]
 
     def restore(wanted: str) -> list[Any]:

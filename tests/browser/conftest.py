@@ -42,6 +42,8 @@ def served(tmp_path_factory) -> Iterator[str]:
         if not {"mad", "motion"} <= set(c) and c != ("anchor", "holi")
     ]
     sample.make_run(home / "runs", "aa-phantom", n_clips=14, combos=tuple(combos))
+    sample.make_run(home / "runs", "bb-phantom", n_clips=6, combos=((),), subject="sub-02", first=2)
+    sample.make_renderable(home / "runs", "yy-live")
     slices = Space(kind="volume", shape=(40, 20, 1))
     sample.make_run(
         home / "runs",

@@ -1,0 +1,120 @@
+"""Explore beside other runs and Ablate over the whole set, driven as a user would."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.browser
+STAGE = ".nv-explore .nv-deck canvas"
+
+
+def shown(page, selector: str = STAGE) -> list[str]:
+    return page.eval_on_selector_all(selector, "all => all.map(c => c.dataset.shown)")
+
+
+def test_another_run_stands_beside_in_step_and_in_the_link(served, visit):
+    page = visit(f"{served}/?run=aa-phantom&clip=test1_0003")
+    page.get_by_label("Compare with a run").select_option("bb-phantom")
+    page.wait_for_function("document.querySelectorAll('.nv-explore .nv-deck canvas').length === 5")
+    page.wait_for_function("document.querySelector('[data-role=beside] canvas').dataset.shown === 'test1_0003'")
+    page.wait_for_function("document.querySelector('[data-role=beside] .nv-cover').hidden")
+    assert "beside=bb-phantom" in page.url
+    page.wait_for_timeout(700)
+    truth, *_, reconstruction, beside = page.eval_on_selector_all(STAGE, "all => all.map(c => c.dataset.frame)")
+    assert truth == reconstruction == beside
+    page.locator(".nv-explore .nv-exports a[data-kind=png]").dispatch_event("click")
+    link = page.locator(".nv-explore .nv-exports a[data-kind=png]").get_attribute("href")
+    assert "column=reconstruction%3Afull%3Abb-phantom" in link
+    page.get_by_role("button", name="Take SemVideo, sub-02 away").click()
+    assert page.locator(STAGE).count() == 4
+    assert "beside" not in page.url
+
+
+def test_a_clip_that_the_other_run_lacks_is_said(served, visit):
+    page = visit(f"{served}/?run=aa-phantom&clip=test1_0001&beside=bb-phantom")
+    page.get_by_text("SemVideo, sub-02 has no reconstruction of this clip.").wait_for()
+
+
+def test_a_link_holds_the_frame_and_opens_on_it(served, visit):
+    page = visit(f"{served}/?run=aa-phantom&clip=test1_0003&frame=5")
+    page.wait_for_function("document.querySelector('.nv-explore .nv-deck canvas').dataset.frame === '4'")
+    page.locator(".nv-heading h2").first.click()
+    page.keyboard.press(".")
+    page.wait_for_function("new URLSearchParams(location.search).get('frame') === '6'")
+    page.keyboard.press(" ")
+    page.wait_for_function("!new URLSearchParams(location.search).has('frame')")
+
+
+def test_all_clips_can_be_sorted_by_any_score_both_ways(served, visit):
+    page = visit(f"{served}/?run=aa-phantom&pick=all")
+    page.get_by_label("Sort by score").select_option("epe")
+    read = "all => all.map(u => Number(u.textContent))"
+    rising = page.eval_on_selector_all(".nv-row u", read)
+    assert rising == sorted(rising)
+    assert "14 of 14 · lowest End-point error first" in page.locator(".nv-told").inner_text()
+    page.get_by_role("button", name="Lowest first; turn round").click()
+    falling = page.eval_on_selector_all(".nv-row u", read)
+    assert falling == sorted(falling, reverse=True)
+    assert "order=down" in page.url
+    assert "score=epe" in page.url
+
+
+def test_the_pattern_is_saved_large_and_named_as_simulated(served, visit, tmp_path):
+    from PIL import Image
+
+    page = visit(f"{served}/?run=aa-phantom")
+    page.wait_for_selector(".nv-brain[data-clip]")
+    width = page.eval_on_selector(".nv-brain", "node => node.width")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save the fMRI pattern as PNG").click()
+    assert download.value.suggested_filename.endswith("_fmri_simulated.png")
+    download.value.save_as(tmp_path / "pattern.png")
+    with Image.open(tmp_path / "pattern.png") as picture:
+        assert picture.width >= 2 * width
+
+
+def test_the_shuffle_test_is_drawn_for_the_clip_and_the_combination(served, visit):
+    page = visit(f"{served}/?run=aa-phantom&tab=ablate&clip=test1_0002", ready=".nv-compare canvas[data-shown]")
+    page.locator(".nv-orders").scroll_into_view_if_needed()
+    page.wait_for_selector(".nv-orders[data-shown='test1_0002/full'] .nv-ordersplot")
+    assert page.locator(".nv-ordersplot circle").count() == 100
+    page.locator("[data-part=holi][role=switch]").click()
+    page.locator(".nv-orders").scroll_into_view_if_needed()
+    page.wait_for_selector(".nv-orders[data-shown='test1_0002/holi'] .nv-ordersplot")
+    assert page.locator(".nv-ordersplot line.true").count() == 2
+    assert page.locator(".nv-ordersplot circle").count() == 200
+
+
+def test_the_most_changed_clips_of_each_part_can_be_opened(served, visit):
+    page = visit(f"{served}/?run=aa-phantom&tab=ablate", ready=".nv-compare canvas[data-shown]")
+    assert page.locator(".nv-end").count() == 4
+    page.locator(".nv-endbar select").select_option("epe")
+    changes = page.eval_on_selector_all(
+        ".nv-end[data-part=anchor] b[data-change=bad]", "all => all.map(b => Number(b.textContent))"
+    )
+    assert changes == sorted(changes, reverse=True)
+    first = page.locator(".nv-end[data-part=anchor] button").first
+    clip = first.get_attribute("data-clip")
+    first.click()
+    page.wait_for_function(
+        "w => document.querySelector('.nv-compare canvas').dataset.shown === w", arg=f"{clip}/anchor"
+    )
+    assert f"clip={clip}" in page.url
+    assert "without=anchor" in page.url
+
+
+def test_the_whole_set_is_rendered_and_scored_and_a_reload_finds_the_job(served, visit):
+    address = f"{served}/?run=yy-live&tab=ablate&without=anchor%2Bholi"
+    page = visit(address, ready=".nv-compare canvas[data-shown]")
+    page.get_by_role("button", name="All twelve combinations: render and score 24 clips").click()
+    page.wait_for_selector(".nv-job progress")
+    page.reload()
+    page.wait_for_selector(".nv-job progress")
+    page.get_by_role("button", name="Stop after this clip").click()
+    page.get_by_text("that were finished are kept").wait_for()
+    page.get_by_role("button", name="Without C_anchor, C_holi: render and score").click()
+    page.wait_for_selector(".nv-tablebox [data-variant='anchor+holi']")
+    row = page.locator(".nv-tablebox [data-variant='anchor+holi']").inner_text()
+    assert "scored here" in row
+    assert "…" in row, "an interval stands under each mean"
+    assert page.get_by_role("button", name="Without C_anchor, C_holi: render and score").count() == 0
