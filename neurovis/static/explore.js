@@ -91,7 +91,7 @@ export function mount(root) {
   }
 
   function drawHeading(clip) {
-    const facts = Object.entries(clip.labels).filter(([key, value]) => key !== "cut" && value !== "" && typeof value !== "boolean").slice(0, 4);
+    const facts = Object.entries(clip.labels).filter(([key, value]) => !["cut", "x", "y"].includes(key) && value !== "" && typeof value !== "boolean").slice(0, 4);
     replace(heading, h("div", {}, h("span", { class: "nv-mono nv-id" }, clip.id), clip.labels.cut ? h("span", { class: "nv-badge nv-warn", title: "First clip of a shot: the response still holds the shot before" }, "at a cut") : null, marks().map((mark) => h("span", { class: "nv-badge nv-warn" }, mark))),
       h("h2", {}, clip.captions.basic || clip.captions.anchor || String(clip.labels.trial_type || clip.id)),
       h("p", { class: "nv-labels" }, facts.map(([key, value]) => h("span", {}, `${key.replaceAll("_", " ")} `, h("b", {}, typeof value === "number" && !Number.isInteger(value) ? value.toFixed(2) : String(value))))));
