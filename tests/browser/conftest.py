@@ -66,6 +66,18 @@ def served_phantom(tmp_path_factory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def served_real(tmp_path_factory) -> Iterator[str]:
+    """Start the app on the eight real clips of CC2017 with NeuroClips' reconstructions, imported with captions."""
+    folder = ROOT.parent / "shared" / "real" / "cc2017_neuroclips"
+    if not folder.is_dir():
+        pytest.skip("the published clips are not beside this checkout (../shared/real/cc2017_neuroclips)")
+    home = tmp_path_factory.mktemp("served-real")
+    options = Options("neuroclips", method="NeuroClips", captions=folder.parent / "cc2017_captions.json")
+    import_run(folder / "truth", folder / "recon", options, home)
+    yield from _serve(home, "none")
+
+
+@pytest.fixture(scope="module")
 def served_empty(tmp_path_factory) -> Iterator[str]:
     """Start the app with no run at all."""
     yield from _serve(tmp_path_factory.mktemp("served-empty"), "none")

@@ -50,3 +50,29 @@ def test_an_imported_run_has_no_words_to_render(served, visit):
     page.wait_for_function("document.querySelector('.nv-closed').textContent.includes('no decoded cues')")
     assert page.locator(".nv-whatif").is_hidden()
     assert page.get_by_text("there is nothing to count or compare").is_visible()
+
+
+def test_real_clips_are_watched_sorted_searched_and_saved(served_real, visit):
+    page = visit(f"{served_real}/?pick=all")
+    rows = page.locator(".nv-explore .nv-list [role=option]")
+    assert rows.count() == 8
+    before = page.locator(".nv-heading .nv-id").inner_text()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("(old) => document.querySelector('.nv-heading .nv-id').textContent !== old", arg=before)
+    assert [seek(page, at) for at in (0, 13)] == [[0, 0], [5, 13]]
+    page.get_by_role("button", name="Worst 12").click()
+    page.wait_for_function("document.querySelector('.nv-told').textContent.includes('worst')")
+    words = page.locator(".nv-heading h2").inner_text().split()
+    page.get_by_label("Search captions").fill(max(words, key=len))
+    page.wait_for_function("document.querySelectorAll('.nv-explore .nv-list [role=option]').length < 8")
+    with page.expect_download() as saved:
+        page.locator(".nv-explore .nv-exports [data-kind=gif]").click()
+    assert saved.value.suggested_filename.endswith(".gif")
+    assert "simulated" not in saved.value.suggested_filename
+
+
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
+def test_real_captions_are_read_and_counted(served_real, visit, width, height):
+    page = visit(f"{served_real}/?tab=captions", width, height, ready=".nv-film canvas[data-shown]")
+    assert page.locator(".nv-heading:visible .nv-badge", has_text="Simulated data").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
