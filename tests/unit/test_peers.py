@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from neurovis.exports import export
+from neurovis.exports import Column, export
 from neurovis.library import STRIP_HEIGHT, Library
 from neurovis.renders import Renders
 from pipeline.__main__ import app
@@ -314,10 +314,10 @@ def test_the_page_gets_each_clip_s_own_rate_and_no_checksum(folders, home):
 
 def test_an_export_shows_both_streams_in_step_by_time(folders, home, tmp_path):
     run = import_run(*folders, Options("peer"))
-    pairs = [("truth", "full"), ("reconstruction", "full")]
+    columns = [Column(run, "9", "truth"), Column(run, "9", "reconstruction")]
     for kind in ("mp4", "gif", "png", "json"):
-        assert len(export(run, "9", kind, pairs, tmp_path)) > 100
-    (tmp_path / "out.gif").write_bytes(export(run, "9", "gif", pairs, tmp_path))
+        assert len(export(run, "9", kind, columns, tmp_path)) > 100
+    (tmp_path / "out.gif").write_bytes(export(run, "9", "gif", columns, tmp_path))
     with Image.open(tmp_path / "out.gif") as image:
         assert image.n_frames == 16
         assert image.width == 2 * 256 + 8
