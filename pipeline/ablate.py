@@ -180,10 +180,11 @@ def ablate(
 def cannot_score(run: Run) -> str | None:
     """Say why the clips of a run cannot be scored here, or None where they can."""
     name = run.manifest.name
-    if "truth" not in run.manifest.streams:
+    clips = run.manifest.clip_ids
+    if "truth" not in run.manifest.streams or (clips and not run.has(clips[0], "truth", FULL)):
         return f"{name}: there is no truth to score against, the data set comes without its pictures."
-    if len(run.manifest.clip_ids) < 2:
-        return f"{name}: a chance level needs at least two clips, the run has {len(run.manifest.clip_ids)}."
+    if len(clips) < 2:
+        return f"{name}: a chance level needs at least two clips, the run has {len(clips)}."
     return None
 
 

@@ -153,6 +153,8 @@ def test_a_link_opens_its_run_in_the_sidebar_too(served, visit):
     page.wait_for_function("document.querySelector('#nv-dataset input').value === 'haxby2001'")
     query = page.evaluate("Object.fromEntries(new URLSearchParams(location.search))")
     assert query["run"] == "zz-haxby" and query["tab"] == "ablate" and query["without"] == "anchor"
+    # Where there is no truth, the shuffle test says so and asks the server for nothing.
+    page.wait_for_function("document.querySelector('.nv-orders').textContent.includes('no truth')")
 
 
 def test_a_link_to_a_tab_that_is_none_opens_the_first(served, visit):
