@@ -58,6 +58,8 @@ def importance(
         statistic=check_statistic(statistic), modules=parse_words(modules), parcellation=parcellation,
         correction=correction, n_null=n_null, n_shuffles=n_shuffles, seed=seed,
     )  # fmt: skip
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out} is a file; name a folder")
     import numpy as np
 
     adjust(np.zeros(0), correction)

@@ -1,4 +1,4 @@
-"""Importance maps as files: CIFTI-2 for Workbench and nilearn, NIfTI for volumes, CSV tables, and what was computed."""
+"""Importance maps as files: CIFTI-2 for Workbench, GIFTI for nilearn, NIfTI for volumes, CSV, JSON."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from pipeline.importance.study import Array
 from pipeline.paths import atomic_file, write_json
 
 DSCALAR, NIFTI = "importance.dscalar.nii", "importance.nii.gz"
+GIFTI = {"left": "importance.L.func.gii", "right": "importance.R.func.gii"}
 
 
 def on_cortex(found: ImportanceMap) -> Array:
@@ -57,9 +58,34 @@ def write_dscalar(maps: Mapping[str, ImportanceMap], path: Path) -> Path:
     image = Cifti2Image(data, header=(ScalarAxis(titles), brain))
     image.update_headers()
     image.nifti_header.set_intent("NIFTI_INTENT_CONNECTIVITY_DENSE_SCALARS")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(image, path)
+    with atomic_file(path) as temporary:
+        nibabel.save(image, temporary)
     return path
+
+
+def write_gifti(maps: Mapping[str, ImportanceMap], out: Path) -> list[Path]:
+    """Write fs_LR maps as a GIFTI a hemisphere, an array a module over its 32,492 vertices, NaN outside.
+
+    nilearn's own loaders read GIFTI and no CIFTI: ``nilearn.surface.load_surf_data`` opens these as they are.
+    """
+    import nibabel
+    from nibabel.gifti import GiftiDataArray, GiftiImage, GiftiMetaData
+
+    vertices = mesh_vertices()
+    full = {found.module: on_cortex(found) for found in maps.values()}
+    paths = []
+    for side, rows in (("left", slice(0, N_LEFT)), ("right", slice(N_LEFT, N_CORTEX))):
+        image = GiftiImage(meta=GiftiMetaData({"AnatomicalStructurePrimary": f"Cortex{side.capitalize()}"}))
+        for module, found in maps.items():
+            values = np.full(N_MESH, np.nan, np.float32)
+            values[vertices[rows]] = full[module][rows]
+            title = f"{module} {found.statistic}{' (simulated)' * found.simulated}"
+            kind = {"intent": "NIFTI_INTENT_NONE", "datatype": "NIFTI_TYPE_FLOAT32"}
+            image.add_gifti_data_array(GiftiDataArray(values, meta=GiftiMetaData({"Name": title}), **kind))
+        paths.append(out / GIFTI[side])
+        with atomic_file(paths[-1]) as temporary:
+            nibabel.save(image, temporary)
+    return paths
 
 
 def write_nifti(maps: Mapping[str, ImportanceMap], path: Path) -> Path:
@@ -111,13 +137,13 @@ def voxel_rows(maps: Mapping[str, ImportanceMap]) -> list[dict[str, Any]]:
 
 
 def write_files(maps: Mapping[str, ImportanceMap], out: Path) -> list[Path]:
-    """Write maps and tables that suit the space: CIFTI and ``rois.csv``, or NIfTI and ``voxels.csv``."""
+    """Write maps and tables that suit the space: CIFTI, GIFTI and ``rois.csv``, or NIfTI and ``voxels.csv``."""
     first = next(iter(maps.values()))
     out.mkdir(parents=True, exist_ok=True)
     if first.space.kind == "volume":
         return [write_nifti(maps, out / NIFTI), write_csv(voxel_rows(maps), out / "voxels.csv")]
     rows = [row.to_dict() for found in maps.values() for row in found.table]
-    return [write_dscalar(maps, out / DSCALAR), write_csv(rows, out / "rois.csv")]
+    return [write_dscalar(maps, out / DSCALAR), *write_gifti(maps, out), write_csv(rows, out / "rois.csv")]
 
 
 def write_comparison(tables: Mapping[str, Sequence[RegionRow]], path: Path) -> Path:

@@ -167,7 +167,7 @@ def _permuted(
     world: World | None,
     progress: Progress | None,
 ) -> dict[str, ImportanceMap]:
-    """Paint each region's loss of held-out decoding over its voxels; the halves are odd and even blocks of clips."""
+    """Paint each region's loss of held-out decoding over its voxels."""
     if regions is None:
         raise DataError(
             f"{train.subject}: permutation importance shuffles whole regions, and a volume has no parcellation here; "
@@ -182,10 +182,10 @@ def _permuted(
     extra = (settings.n_shuffles, settings.n_bootstrap, settings.correction, settings.seed)
     tables = permutation(checkpoint.model, val, targets, regions, *extra, progress=progress)
     found = {}
-    for module, table in tables.items():
+    for module, (table, half) in tables.items():
         loss = {row.region: row.mean for row in table}
         values = np.array([loss.get(str(region), 0.0) for region in regions], np.float32)
-        facts = (train.subject, module, PERMUTATION, values, train.voxel_ids, train.space, float("nan"))
+        facts = (train.subject, module, PERMUTATION, values, train.voxel_ids, train.space, half)
         found[module] = ImportanceMap(*facts, table=tuple(table), simulated=train.simulated)
     return found
 

@@ -81,14 +81,15 @@ def permutation(
     correction: str = "benjamini-hochberg",
     seed: int = 0,
     progress: Progress | None = None,
-) -> dict[str, list[RegionRow]]:
+) -> dict[str, tuple[list[RegionRow], float]]:
     r"""Return the loss of held-out decoding when a region's voxels are shuffled across clips together.
 
     .. math:: I_R = \frac{1}{n} \sum_i \left( score_i(X) - \overline{score_i(X_{\pi(R)})} \right)
 
     All voxels of R take the values of one other clip, so that their covariance stays and their tie to the clip goes.
     The interval resamples blocks of neighbouring clips; p is the share of these resamplings whose mean is not above
-    zero. What another region tells as well is not lost: low importance does not mean that there is no signal.
+    zero. That is its null distribution: a region that is not read loses exactly nothing. What another region tells as
+    well is not lost either: low importance does not mean that there is no signal.
 
     Parameters
     ----------
@@ -108,7 +109,9 @@ def permutation(
 
     Returns
     -------
-    dict of module to list of RegionRow, highest loss first
+    dict of module to (list of RegionRow, float)
+        Rows, highest loss first, and the split-half reliability: the correlation over regions of the losses of odd
+        and even blocks of clips, NaN for fewer than three regions.
 
     Raises
     ------
@@ -128,19 +131,17 @@ def permutation(
     )
     whole = _scores(model, clipset, targets)
     rows: dict[str, list[RegionRow]] = {module: [] for module in targets}
+    losses: dict[str, list[NDArray[np.float64]]] = {module: [] for module in targets}
     for number, region in enumerate(names):
         at = np.flatnonzero(regions == region)
         lost = _lost(rng, model, clipset, targets, whole, at, n_shuffles)
         for module, loss in lost.items():
-            means = _block_means(rng, loss, n_bootstrap)
-            low, high = np.quantile(means, (0.025, 0.975))
-            p = (1 + int((means <= 0).sum())) / (1 + n_bootstrap)
-            mean = float(loss.mean())
+            losses[module].append(loss)
             facts = (held_out.subject, module, "permutation", region, len(at))
-            rows[module].append(RegionRow(*facts, mean, float(low), float(high), mean, 0.0, p, p))
+            rows[module].append(_row(rng, facts, loss, n_bootstrap))
         if progress:
             progress(number + 1, len(names), f"shuffled {region}")
-    return {module: corrected(found, correction) for module, found in rows.items()}
+    return {module: (corrected(found, correction), _split_half(losses[module])) for module, found in rows.items()}
 
 
 def _lost(
@@ -180,6 +181,26 @@ def _derangement(rng: np.random.Generator, n: int) -> NDArray[np.int64]:
     found = np.empty(n, np.int64)
     found[order] = np.roll(order, 1)
     return found
+
+
+def _row(
+    rng: np.random.Generator, facts: tuple[str, str, str, str, int], loss: NDArray[np.float64], n_bootstrap: int
+) -> RegionRow:
+    """Return a region's mean loss with its interval and p-value, from each clip's loss."""
+    means = _block_means(rng, loss, n_bootstrap)
+    low, high = np.quantile(means, (0.025, 0.975))
+    p = (1 + int((means <= 0).sum())) / (1 + n_bootstrap)
+    mean = float(loss.mean())
+    return RegionRow(*facts, mean, float(low), float(high), mean, 0.0, p, p)
+
+
+def _split_half(losses: list[NDArray[np.float64]]) -> float:
+    """Correlate the regions' losses of odd and even blocks of clips."""
+    odd = np.arange(len(losses[0])) // BLOCK % 2 == 1
+    if len(losses) < 3 or not odd.any():
+        return float("nan")
+    first, second = (np.array([loss[part].mean() for loss in losses]) for part in (odd, ~odd))
+    return float(np.corrcoef(first, second)[0, 1]) if first.std() and second.std() else float("nan")
 
 
 def _block_means(rng: np.random.Generator, values: NDArray[np.float64], n_bootstrap: int) -> NDArray[np.float64]:

@@ -15,10 +15,10 @@ from pipeline.checkpoints import load_checkpoint, save_checkpoint
 from pipeline.cli import run
 from pipeline.clipset import VoxelSpace
 from pipeline.errors import CheckpointError, ConfigError, DataError
-from pipeline.grayordinates import N_CORTEX, N_LEFT
+from pipeline.grayordinates import N_CORTEX, N_LEFT, N_MESH
 from pipeline.importance import export, inference, truth
 from pipeline.importance.maps import ImportanceMap, Settings, find_checkpoints, importance_maps
-from pipeline.importance.permutation import clip_scores, permutation
+from pipeline.importance.permutation import _derangement, clip_scores, permutation
 from pipeline.importance.statistics import STATISTICS, loadings, own_sources, pattern, pattern_alone, scaled
 from pipeline.importance.study import Study, regions_of, study_of
 from pipeline.methods.semvideo import CONFIGS, SemVideo, Sizes
@@ -174,10 +174,24 @@ def test_permutation_finds_the_region_that_matters():
     clips = decoder_samples.clipset()
     regions = np.array(["used"] * 4 + ["idle"] * 20 + [""] * 7)
     targets = {"anchor": clips.mean_fmri()[:, :4]}
-    rows = permutation(Linear(), clips, targets, regions, n_shuffles=2, n_bootstrap=200)["anchor"]
+    rows = permutation(Linear(), clips, targets, regions, n_shuffles=2, n_bootstrap=200)["anchor"][0]
     assert [row.region for row in rows] == ["used", "idle"]
     assert rows[0].low > 0.3 and rows[0].p_corrected < 0.02
     assert rows[1].mean == 0 and rows[1].p == 1
+
+
+def test_halves_of_the_clips_agree_on_the_regions():
+    clips = decoder_samples.clipset()
+    regions = np.array(["much"] * 3 + ["little"] * 1 + ["idle"] * 27)
+    targets = {"anchor": clips.mean_fmri()[:, :4]}
+    _, half = permutation(Linear(), clips, targets, regions, n_shuffles=2, n_bootstrap=9)["anchor"]
+    assert half > 0.9
+
+
+def test_a_shuffled_region_keeps_no_clip_in_its_place(rng):
+    for n in (2, 3, 17):
+        order = _derangement(rng, n)
+        assert sorted(order) == list(range(n)) and not (order == np.arange(n)).any()
 
 
 def test_score_of_a_clip_is_the_centred_cosine():
@@ -224,24 +238,21 @@ def test_dscalar_opens_with_the_right_structure(trained, tmp_path):
     assert np.isnan(np.delete(data, clips.voxel_ids, axis=1)).all()
 
 
-def test_nilearn_reads_the_dscalar_as_surfaces(trained, tmp_path):
-    from nilearn.surface import SurfaceImage
+def test_nilearn_finds_the_values_of_the_dscalar_on_the_surfaces(trained, tmp_path):
+    from nilearn.surface import InMemoryMesh, PolyMesh, SurfaceImage
 
     folder, clips = trained
-    maps = importance_maps(load_checkpoint(folder), clips, Settings(modules=("holi",), n_null=0, n_bootstrap=9))
-    path = export.write_dscalar(maps, tmp_path / "importance.dscalar.nii")
-    image = nibabel.load(path)
-    parts = {}
-    for (_, rows, axis), side in zip(image.header.get_axis(1).iter_structures(), ("left", "right"), strict=True):
-        parts[side] = np.full(32_492, np.nan)
-        parts[side][axis.vertex] = image.get_fdata()[0, rows]
-    triangle = {"coordinates": np.random.default_rng(0).random((32_492, 3)), "faces": np.array([[0, 1, 2]])}
-    from nilearn.surface import InMemoryMesh, PolyMesh
-
-    mesh = PolyMesh(InMemoryMesh(**triangle), InMemoryMesh(**triangle))
-    surface = SurfaceImage(mesh, parts)
-    values = np.concatenate([surface.data.parts[side] for side in ("left", "right")])
-    assert np.isfinite(values).sum() == len(clips.voxel_ids)
+    settings = Settings(modules=("holi", "mad"), n_null=0, n_bootstrap=9)
+    export.write_files(importance_maps(load_checkpoint(folder), clips, settings), tmp_path)
+    faces = InMemoryMesh(np.random.default_rng(0).random((N_MESH, 3)), np.array([[0, 1, 2]]))
+    parts = {side: str(tmp_path / name) for side, name in export.GIFTI.items()}
+    surface = SurfaceImage(PolyMesh(faces, faces), parts)
+    assert surface.shape == (2 * N_MESH, 2)
+    image = nibabel.load(tmp_path / export.DSCALAR)
+    data = image.get_fdata(dtype=np.float32)
+    for (_, rows, axis), side in zip(image.header.get_axis(1).iter_structures(), parts, strict=True):
+        np.testing.assert_array_equal(surface.data.parts[side][axis.vertex], data[:, rows].T)
+        assert np.isnan(np.delete(surface.data.parts[side], axis.vertex, axis=0)).all()
 
 
 def volume_map():
@@ -332,7 +343,14 @@ def test_command_writes_everything(phantom_decoder, phantom_home, tmp_path, caps
     assert end.value.code == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     files = {path.name for path in out.iterdir()}
-    names = {"importance.png", "importance.dscalar.nii", "rois.csv", "compare.csv", "importance.json"}
+    names = {
+        "importance.png",
+        "importance.dscalar.nii",
+        "rois.csv",
+        "compare.csv",
+        "importance.json",
+        *export.GIFTI.values(),
+    }
     assert files == names
     facts = json.loads((out / "importance.json").read_text())
     assert facts["simulated"] and facts["modules"] == ["motion", "mad"] and len(facts["checkpoint_sha256"]) == 64
