@@ -42,6 +42,7 @@ ABOUT = {
     "neurovis/tabs/": "one file per tab",
     "pipeline/": "from recording to video: readers, decoders, renderer, scores; no user interface",
     "pipeline/data/": "readers of recordings and stimuli",
+    "pipeline/importance/": "which voxels and regions a first layer draws on, and how sure that is",
     "pipeline/methods/": "one file per published decoder",
     "pipeline/phantom/": "the simulated data set with a known truth",
     "pipeline/render/": "from decoded cues to frames",
