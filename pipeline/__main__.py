@@ -262,5 +262,51 @@ def import_run_(
     finish(facts, as_json)
 
 
+@app.command()
+def evaluate(
+    out: Annotated[Path, typer.Option("--out", help="Folder for scores.parquet, summary.json and tables")],
+    runs: Annotated[list[str] | None, typer.Option("--run", help="Run folder or name; several make one table")] = None,
+    truth: Annotated[Path | None, typer.Option(help="True clips, with --recon, instead of a run")] = None,
+    recon: Annotated[Path | None, typer.Option(help="Reconstructed clips of the same names")] = None,
+    convention: Annotated[str, typer.Option(help="corrected, paper, both, or all (with neurons)")] = "corrected",
+    judges: Annotated[str | None, typer.Option(help="phantom, paper, none, hub ids, folders")] = None,
+    variants: Annotated[str, typer.Option(help="Such as full,anchor,anchor+holi")] = "full",
+    against: Annotated[str | None, typer.Option(help="Run to test against, clip by clip")] = None,
+    controls: Annotated[bool, typer.Option("--controls", help="Score the five controls too")] = False,
+    shuffle: Annotated[bool, typer.Option(help="Run the shuffle test, most of the time spent")] = True,
+    budget: Annotated[bool, typer.Option("--budget", help="Measure the error budget where it is not known")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of pairings, frame orders and intervals")] = 0,
+    fps_truth: Annotated[float | None, typer.Option(help="Frames a second; default what the files tell")] = None,
+    fps_recon: Annotated[float | None, typer.Option(help="Frames a second; default what the files tell")] = None,
+    workers: Annotated[int, typer.Option(help="Processes, 1 to 16")] = 1,
+    restart: Annotated[bool, typer.Option("--restart", help="Drop part results made with other settings")] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Score runs or two folders of clips, with chance, intervals, controls and tests; goes on where it stopped."""
+    from pipeline.evaluate.command import Request, evaluate_all
+    from pipeline.evaluate.settings import Settings, parse_convention
+
+    chosen = parse_words(variants)
+    if not chosen:
+        raise ConfigError("--variants names no variant; leave it out for full")
+    settings = Settings(
+        conventions=parse_convention(convention), variants=chosen, controls=controls, judges=parse_words(judges),
+        shuffle=shuffle, seed=seed,
+    )  # fmt: skip
+    request = Request(tuple(runs or ()), truth, recon, against, fps_truth, fps_recon, budget)
+    with progress_bar("evaluate") as tell:
+        done, facts = evaluate_all(
+            request, settings, out, workers=workers, restart=restart, home=home, progress=tell
+        )  # fmt: skip
+    for one in done:
+        say(f"{one.facts['run']}: {one.facts['n_clips']} clips, in {out}", quiet=as_json)
+        for line in one.lines():
+            say(f"  {line}", quiet=as_json)
+    if facts["budget_note"]:
+        say(f"  note: {facts['budget_note']}", quiet=as_json)
+    finish(facts, as_json)
+
+
 if __name__ == "__main__":
     run(app)

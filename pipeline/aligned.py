@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,22 @@ RULE = (
 Frames = NDArray[np.uint8]
 
 
+class Timed(Protocol):
+    """What has frames at known instants: a file that was measured, or a stream of a run."""
+
+    @property
+    def starts(self) -> NDArray[np.float64]:
+        """When each frame appears, seconds."""
+
+    @property
+    def seconds(self) -> float:
+        """From the first frame's start to the last one's end."""
+
+    @property
+    def n(self) -> int:
+        """Number of frames."""
+
+
 @dataclass(frozen=True)
 class Pair:
     """A clip's two videos, measured."""
@@ -37,7 +54,7 @@ class Pair:
     reconstruction: ClipFile
 
 
-def align(truth: ClipFile, reconstruction: ClipFile) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def align(truth: Timed, reconstruction: Timed) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Choose the frames that are compared, by the one rule that every imported score follows (``RULE``).
 
     Both videos start at 0 s and are compared over the time that both cover, T = min(length of either). With m true
@@ -57,6 +74,15 @@ def align(truth: ClipFile, reconstruction: ClipFile) -> tuple[NDArray[np.int64],
     chosen = within[frame_indices(len(within), n)]
     distance = np.abs(reconstruction.starts[None, :] - truth.starts[chosen][:, None])
     return chosen, distance.round(6).argmin(axis=1)
+
+
+def match(truth: Timed, shown: Frames, reconstruction: Timed, made: Frames) -> tuple[Frames, Frames]:
+    """Return the frames that are compared, both (n, height, width, 3) at the truth's size, by ``RULE``."""
+    of_truth, of_made = align(truth, reconstruction)
+    one, other = shown[of_truth], made[of_made]
+    if other.shape[1:3] != one.shape[1:3]:
+        other = resize_frames(other, (one.shape[1], one.shape[2]))
+    return one, other
 
 
 @dataclass
@@ -124,10 +150,7 @@ class Scores:
 
 def _compare(truth: ClipFile, shown: Frames, reconstruction: ClipFile, made: Frames) -> dict[str, float]:
     """Score one video against another: metric -> value, ``nan`` where it is not defined."""
-    of_truth, of_made = align(truth, reconstruction)
-    one, other = shown[of_truth], made[of_made]
-    if other.shape[1:3] != one.shape[1:3]:
-        other = resize_frames(other, truth.size)
+    one, other = match(truth, shown, reconstruction, made)
     return {name: float(metric(one[None], other[None])[0]) for name, metric in METRICS.items()}
 
 

@@ -163,13 +163,21 @@ class Judge:
         batch_size : int
             Clips at a time.
         """
+        return self.frame_probabilities(frames, batch_size).mean(axis=1)
+
+    def frame_probabilities(self, frames: NDArray[np.uint8], batch_size: int = 32) -> NDArray[np.float32]:
+        """Return what the judge sees in each image it is fed: (n_clips, n_images, n_classes).
+
+        The images of a clip are its ``facts.n_frames`` frames, or the one stack that they make.
+        """
         import torch
 
-        parts = [np.empty((0, len(self.labels)), dtype=np.float32)]
+        n_images = self.facts.n_frames if self.facts.kind == "frames" else 1
+        parts = [np.empty((0, n_images, len(self.labels)), dtype=np.float32)]
         with torch.inference_mode():
             for clips in _batches(frames, batch_size):
                 chances = self.model(pixel_values=self.inputs(clips)).logits.float().softmax(-1)
-                parts.append(chances.unflatten(0, (len(clips), -1)).mean(1).cpu().numpy())
+                parts.append(chances.unflatten(0, (len(clips), -1)).cpu().numpy())
         return np.concatenate(parts)
 
     def top1_accuracy(self, frames: NDArray[np.uint8], labels: list[str]) -> NDArray[np.float64]:
@@ -206,9 +214,13 @@ def _read_facts(source: str | Path) -> JudgeFacts:
         raise WeightsError(_missing(source)) from error
     except (ValueError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{source}: neither {FACTS_FILE} nor an image processor can be read") from error
+    name = str(getattr(source, "name", source))
+    if "data_config" in processor:  # of a timm model
+        data = processor["data_config"]
+        return JudgeFacts(name=name, kind="frames", size=data["input_size"][-1], mean=data["mean"], std=data["std"])
     size = processor["size"]
     return JudgeFacts(
-        name=str(getattr(source, "name", source)),
+        name=name,
         kind="frames",
         size=int(size.get("height") or size["shortest_edge"]),
         mean=tuple(processor["image_mean"]),

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pipeline.errors import ConfigError, DataError
 from pipeline.flow import EPE_CONVENTIONS, EPE_SIZE, end_point_errors, shuffle_test
 from pipeline.nway import n_way_accuracy, n_way_accuracy_closed_form, n_way_chance
+from pipeline.ssim import column_ssim, gaussian_ssim, uniform_ssim
 
 __all__ = [
     "METRICS",
@@ -94,18 +95,7 @@ def ssim(truth: Video, reconstruction: Video, convention: str = "corrected") -> 
     """
     _known("ssim", convention, ("corrected", "paper", "neurons"))
     _check_pair("ssim", truth, reconstruction, min_side=11 if convention == "corrected" else 7)
-    from skimage.color import rgb2gray
-    from skimage.metrics import structural_similarity
-
-    def one(a: Video, b: Video) -> float:
-        if convention == "paper":
-            return float(structural_similarity(a, b, channel_axis=-1, data_range=255))
-        if convention == "neurons":
-            return float(structural_similarity(rgb2gray(a), rgb2gray(b), channel_axis=-1, data_range=1.0))
-        window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-        unit_a, unit_b = (np.asarray(x, dtype=np.float64) / 255 for x in (a, b))
-        return float(structural_similarity(unit_a, unit_b, channel_axis=-1, data_range=1.0, **window))
-
+    one = {"corrected": gaussian_ssim, "paper": uniform_ssim, "neurons": column_ssim}[convention]
     return np.array(
         [np.mean([one(a, b) for a, b in zip(*pair, strict=True)]) for pair in _pairs(truth, reconstruction)]
     )

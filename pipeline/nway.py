@@ -36,7 +36,7 @@ def n_way_accuracy_closed_form(scores: Scores, true_class: NDArray[np.integer], 
     n, n_classes = _check(scores, n_way, n_true=1)
     if true_class.shape != (n,) or (n and not (true_class.min() >= 0 and true_class.max() < n_classes)):
         raise DataError(f"n_way_accuracy: true_class must be ({n},) in 0..{n_classes - 1}, got {true_class.shape}")
-    n_below = (scores < scores[np.arange(n), true_class][:, None]).sum(axis=1)
+    n_below = np.count_nonzero(scores < scores[np.arange(n), true_class][:, None], axis=1)
     return _win_table(n_classes - 1, n_way - 1)[n_below]
 
 
@@ -66,11 +66,11 @@ def n_way_accuracy(truth_scores: Scores, scores: Scores, n_way: int, convention:
         return n_way_accuracy_closed_form(scores, truth_scores.argmax(axis=1), n_way)
     _check(truth_scores, n_way, n_true=3)
     _, n_classes = _check(scores, n_way, n_true=3)
-    top3 = np.argsort(truth_scores, axis=1)[:, -3:]
-    best = np.take_along_axis(scores, top3, axis=1).max(axis=1, keepdims=True)
-    others = scores.astype(np.float64)
-    np.put_along_axis(others, top3, np.inf, axis=1)
-    return _win_table(n_classes - 3, n_way - 1)[(others < best).sum(axis=1)]
+    top3 = np.argpartition(truth_scores, -3, axis=1)[:, -3:]
+    true_scores = np.take_along_axis(scores, top3, axis=1)
+    best = true_scores.max(axis=1, keepdims=True)
+    n_below = np.count_nonzero(scores < best, axis=1) - np.count_nonzero(true_scores < best, axis=1)
+    return _win_table(n_classes - 3, n_way - 1)[n_below]
 
 
 def n_way_chance(truth_scores: Scores, scores: Scores, n_way: int, convention: str = "corrected") -> float:

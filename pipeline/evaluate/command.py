@@ -1,0 +1,135 @@
+"""The walk of ``python -m pipeline evaluate``: runs or a pair of folders in, tables out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ConfigError, DataError, NeuroVisError
+from pipeline.evaluate.budget import budget_csv, budget_rows, error_budget, measure_budget
+from pipeline.evaluate.compare import compare
+from pipeline.evaluate.engine import Evaluation, evaluate
+from pipeline.evaluate.settings import Settings
+from pipeline.evaluate.sources import FolderSource, RunSource, Source
+from pipeline.evaluate.tables import write_tables
+from pipeline.paths import PHANTOM_ASSETS, atomic_file, write_json
+from pipeline.paths import home as working_folder
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for.
+
+    Parameters
+    ----------
+    runs : sequence of str
+        Folders of runs, or names of runs in the working folder or of shipped ones.
+    truth, recon : Path, optional
+        Two folders of clips instead.
+    against : str, optional
+        A run that the first one is tested against, clip by clip.
+    fps_truth, fps_recon : float, optional
+    budget : bool
+        Measure the error budget where it is not known yet.
+    """
+
+    runs: Sequence[str] = ()
+    truth: Path | None = None
+    recon: Path | None = None
+    against: str | None = None
+    fps_truth: float | None = None
+    fps_recon: float | None = None
+    budget: bool = False
+
+
+def evaluate_all(
+    request: Request,
+    settings: Settings,
+    out: Path,
+    *,
+    workers: int = 1,
+    restart: bool = False,
+    home: Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[list[Evaluation], dict[str, Any]]:
+    """Evaluate what is asked for; one run writes into ``out``, several each into ``out/NAME``, tables into ``out``.
+
+    Returns
+    -------
+    evaluations : list of Evaluation
+    facts : dict
+        What ``--json`` prints: summaries, paired tests, error budget.
+    """
+    sources = sources_of(request, home)
+    names = [source.facts["run"] for source in sources]
+    if len(set(names)) != len(names):
+        raise ConfigError(f"--run: expected runs of different names, got {', '.join(names)}")
+    if not settings.judges and all(source.facts["simulated"] for source in sources):
+        settings = settings.model_copy(update={"judges": ("phantom",)})
+    alone = len(sources) == 1
+    done = []
+    for name, source in zip(names, sources, strict=True):
+        folder = out if alone else out / name
+        done.append(evaluate(source, settings, folder, workers=workers, restart=restart, progress=progress))
+    asked = done if request.against is None else done[:-1]
+    facts: dict[str, Any] = {"out": str(out), "runs": [one.to_dict() for one in done]}
+    if request.against is not None:
+        tests = {one.facts["run"]: compare(one.rows, done[-1].rows, settings.seed) for one in asked}
+        facts["against"] = names[-1]
+        facts["paired"] = {name: [t.to_dict() for t in found] for name, found in tests.items()}
+        write_json(out / "paired.json", {"against": names[-1], "tests": facts["paired"]})
+    facts["tables"] = [path.name for path in write_tables(done, out)]
+    facts["budget"], facts["budget_note"] = _budget(sources, request.budget, out, home, progress)
+    return done, facts
+
+
+def sources_of(request: Request, home: Path | None = None) -> list[Source]:
+    """Return what is to be scored, the run it is tested against last.
+
+    Raises
+    ------
+    ConfigError
+        Neither or both of runs and folders, or a run that is not found.
+    """
+    pair = request.truth, request.recon
+    if bool(request.runs) == any(pair) or any(pair) != all(pair):
+        raise ConfigError("evaluate: expected --run RUN, or --truth DIR and --recon DIR, got neither, half or both")
+    found: list[Source] = [RunSource(find_run(name, home)) for name in request.runs]
+    if request.truth and request.recon:
+        found.append(FolderSource(request.truth, request.recon, None, request.fps_truth, request.fps_recon))
+    if request.against is not None:
+        found.append(RunSource(find_run(request.against, home)))
+    return found
+
+
+def find_run(name: str, home: Path | None = None) -> Path:
+    """Return a run's folder: a path, or the name of a run in the working folder or of a shipped one."""
+    places = [Path(name), working_folder(home) / "runs" / name, PHANTOM_ASSETS / "runs" / name]
+    for place in places:
+        if (place / "manifest.json").is_file():
+            return place
+    raise ConfigError(f"{name}: no run of this name, nor a folder with a manifest.json; see `runs` in the app")
+
+
+def _budget(
+    sources: Sequence[Source], measure: bool, out: Path, home: Path | None, progress: Progress | None
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Return the budget's rows of the first run, and a sentence where there are none."""
+    first = sources[0]
+    if not isinstance(first, RunSource):
+        return [], "The error budget needs a run whose cues are known; a pair of folders has none."
+    steps, note = error_budget(first.run), None
+    if measure and not steps:
+        try:
+            steps = measure_budget(first.run, home, progress)
+        except (NeuroVisError, DataError) as error:
+            note = f"The error budget could not be measured: {error}."
+    if not steps:
+        return [], note or "The error budget of this run is not known; measure it with --budget."
+    with atomic_file(out / "budget.csv") as temporary:
+        temporary.write_text(budget_csv(steps), encoding="utf-8")
+    return budget_rows(steps), None

@@ -1,0 +1,187 @@
+"""What needs all clips at once: N-way accuracy, recognition of known labels, CLIP scores, retrieval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import NeuroVisError
+from pipeline.evaluate.judging import Seer, label_from
+from pipeline.evaluate.parts import Parts
+from pipeline.evaluate.settings import CONTROLS, Settings
+from pipeline.evaluate.sources import Source
+from pipeline.evaluate.summary import CONTROL, Row
+from pipeline.nway import N_TRUE, n_way_accuracy
+
+Progress = Callable[[int, int, str], None]
+Rows3 = list[NDArray[np.float32]]
+Found = tuple[str, str, NDArray[np.float64], float | None]  # metric, convention, values by clip, chance
+CHANCE_SHIFTS = 5  # mispairings behind the chance of N-way accuracy: every clip against that many others
+TOP = (1, 10)
+
+
+def judged_rows(
+    source: Source, settings: Settings, judges: Sequence[Seer], parts: Parts, progress: Progress | None = None
+) -> tuple[list[Row], list[str]]:
+    """Return the rows that need a judge, and a sentence for each figure that cannot be had."""
+    rows: list[Row] = []
+    notes: list[str] = []
+    variants = [*settings.variants, *(CONTROL + c for c in CONTROLS if settings.controls)]
+    for judge in judges:
+        for variant in variants:
+            if progress:
+                progress(1, 1, f"{judge.name}, {variant}")
+            ids, indices, truth, made = _gather(source, parts, f"{judge.name}|{variant}")
+            if not ids:
+                continue
+            found: list[Found] = []
+            if judge.kind == "features":
+                found += _clip_scores(truth, made, settings, notes)
+            else:
+                found += _n_way(judge, truth, made, settings, notes)
+                found += _recognised(judge, source, indices, made, settings, notes)
+            found += retrieval(_pooled(judge, truth), _pooled(judge, made), settings)
+            for metric, convention, values, chance in found:
+                listed = zip(ids, values, strict=True)
+                rows += [Row(i, variant, metric, convention, _plain(v), chance, judge.name) for i, v in listed]
+    return rows, list(dict.fromkeys(notes))
+
+
+def _gather(source: Source, parts: Parts, key: str) -> tuple[list[str], list[int], Rows3, Rows3]:
+    """Collect what a judge saw in a variant, over the clips that have it."""
+    ids, indices, truth, made = [], [], [], []
+    for index, clip_id in enumerate(source.clip_ids):
+        seen = parts.seen(clip_id)
+        if f"{key}|made" in seen and f"{key}|truth" in seen:
+            ids.append(clip_id)
+            indices.append(index)
+            truth.append(seen[f"{key}|truth"])
+            made.append(seen[f"{key}|made"])
+    return ids, indices, truth, made
+
+
+def _n_way(judge: Seer, truth: Rows3, made: Rows3, settings: Settings, notes: list[str]) -> list[Found]:
+    """N-way top-1 accuracy in closed form, image by image, the mean over a clip's; chance from mispaired clips."""
+    found: list[Found] = []
+    for convention in (c for c in settings.conventions if c in N_TRUE):
+        for n_way in settings.n_way:
+            try:
+                values = _n_way_clips(truth, made, n_way, convention)
+                shifts = sorted({int(s) for s in np.linspace(1, len(made) - 1, CHANCE_SHIFTS)}) if len(made) > 1 else []
+                guessed = [_n_way_clips([*truth[s:], *truth[:s]], made, n_way, convention).mean() for s in shifts]
+            except NeuroVisError as error:
+                notes.append(f"{judge.name}: {n_way}-way accuracy ({convention}) is left out: {error}.")
+                continue
+            chance = float(np.mean(guessed)) if guessed else None
+            found.append((f"{n_way}_way_{judge.kind}", convention, values, chance))
+    return found
+
+
+def _n_way_clips(truth: Rows3, made: Rows3, n_way: int, convention: str) -> NDArray[np.float64]:
+    """(n_clips,): the images of a clip against those of its truth, as many as both have."""
+    counts = [min(len(a), len(b)) for a, b in zip(truth, made, strict=True)]
+    one = np.concatenate([a[:n] for a, n in zip(truth, counts, strict=True)])
+    other = np.concatenate([b[:n] for b, n in zip(made, counts, strict=True)])
+    values = n_way_accuracy(one, other, n_way, convention)
+    return np.array([part.mean() for part in np.split(values, np.cumsum(counts)[:-1])])
+
+
+def _recognised(
+    judge: Seer, source: Source, indices: list[int], made: Rows3, settings: Settings, notes: list[str]
+) -> list[Found]:
+    """Concept (image judge) or verb (video judge) accuracy: the judge's first choice against the clip's known label.
+
+    The label is the clip's own where the data set has one, else the one class that its caption names.
+    """
+    labels = []
+    for index in indices:
+        known = source.labels(index)
+        own = [known[k] for k in ("object", "motion") if known.get(k) in judge.classes]
+        labels.append(own[0] if own else label_from(known.get("captions", ""), judge.classes))
+    if not any(labels):
+        notes.append(f"{judge.name}: no clip has a label or caption that names one of its classes.")
+        return []
+    choice = [judge.classes[int(rows.mean(axis=0).argmax())] for rows in made]
+    values = np.array([np.nan if a is None else float(a == b) for a, b in zip(labels, choice, strict=True)])
+    named = [i for i, label in enumerate(labels) if label]
+    # The same answers against every other clip's label: what guessing with these habits would give.
+    pairs = [labels[i] == choice[j] for i in named for j in named if i != j]
+    metric = "concept_top1" if judge.kind == "image" else "verb_top1"
+    chance = float(np.mean(pairs)) if pairs else None
+    return [(metric, c, values, chance) for c in settings.conventions if c in N_TRUE]
+
+
+def _clip_scores(truth: Rows3, made: Rows3, settings: Settings, notes: list[str]) -> list[Found]:
+    """Mean cosine of true and made frames, and CLIP-pcc: the mean cosine of a reconstruction's adjacent frames."""
+    one, other = [_unit(a) for a in truth], [_unit(b) for b in made]
+    similar = np.array([_alike(a, b) for a, b in zip(one, other, strict=True)])
+    chance = float(np.mean([_alike(a, b) for a, b in zip([*one[1:], one[0]], other, strict=True)]))
+    found: list[Found] = [
+        ("clip_similarity", c, similar, chance if len(one) > 1 else None) for c in settings.conventions if c in N_TRUE
+    ]
+    if "corrected" in settings.conventions:
+        adjacent = [np.nan if len(b) < 2 else float((b[1:] * b[:-1]).sum(1).mean()) for b in other]
+        found.append(("clip_pcc", "corrected", np.array(adjacent), None))
+    if "neurons" in settings.conventions:
+        every = [np.nan if len(b) < 2 else float((b @ b.T)[np.triu_indices(len(b), 1)].mean()) for b in other]
+        found.append(("clip_pcc", "neurons", np.array(every), None))
+    if "paper" in settings.conventions:
+        notes.append("CLIP-pcc (paper) is left out: its threshold needs ViFi-CLIP, for which no loader is at hand.")
+    return found
+
+
+def retrieval(truth: NDArray[np.float64], made: NDArray[np.float64], settings: Settings) -> list[Found]:
+    """Top-1 and top-10 retrieval by the cosine of (n, d) rows of length one, in both directions.
+
+    ``corrected``: the expectation over all draws of a pool of ``settings.pool`` clips that holds the true one. With A
+    of the other n - 1 clips at least as like, the number of them drawn is hypergeometric, and top-k is the chance
+    that fewer than k are. ``paper``: contiguous blocks; clips after the last whole block are not scored.
+    """
+    from scipy.stats import hypergeom
+
+    n = len(truth)
+    if n < 2:
+        return []
+    pool, alike = min(settings.pool, n), made @ truth.T
+    found: list[Found] = []
+    for direction, table in (("recon_to_truth", alike), ("truth_to_recon", alike.T)):
+        above = (table >= np.diag(table)[:, None]).sum(axis=1) - 1
+        for k in (k for k in TOP if k < pool):
+            name = f"retrieval_top{k}_of_{pool}_{direction}"
+            if "corrected" in settings.conventions:
+                values = np.asarray(hypergeom.cdf(k - 1, n - 1, above, pool - 1), dtype=np.float64)
+                found.append((name, "corrected", values, k / pool))
+            if "paper" in settings.conventions:
+                found.append((name, "paper", _in_blocks(table, pool, k), k / pool))
+    return found
+
+
+def _in_blocks(table: NDArray[np.float64], pool: int, k: int) -> NDArray[np.float64]:
+    values = np.full(len(table), np.nan)
+    for start in range(0, len(table) - pool + 1, pool):
+        block = table[start : start + pool, start : start + pool]
+        values[start : start + pool] = (block >= np.diag(block)[:, None]).sum(axis=1) - 1 < k
+    return values
+
+
+def _pooled(judge: Seer, rows: Rows3) -> NDArray[np.float64]:
+    """One vector of length one a clip: the mean embedding, or the root of the mean probabilities."""
+    means = np.stack([row.astype(np.float64).mean(axis=0) for row in rows])
+    return _unit(means if judge.kind == "features" else np.sqrt(means))
+
+
+def _unit(rows: NDArray[Any]) -> NDArray[np.float64]:
+    rows = rows.astype(np.float64)
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12))
+
+
+def _alike(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    n = min(len(a), len(b))
+    return float((a[:n] * b[:n]).sum(axis=1).mean())
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,132 @@
+"""From clips to figures: means with bootstrap intervals, chance, and what it takes to read them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.aligned import spread
+from pipeline.evaluate.settings import LOWER_IS_BETTER, Settings, label_of
+from pipeline.flow import EPE_SIZE
+from pipeline.metrics import bootstrap_interval
+
+N_DRAWS = {"paper": 100}  # bootstrap means of the released code; 2,000 elsewhere
+CONTROL = "control-"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One value of one clip; ``chance`` is the same metric over a mispaired clip."""
+
+    clip_id: str
+    variant: str
+    metric: str
+    convention: str
+    value: float | None
+    chance: float | None = None
+    judge: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One figure of a run, with what is needed to read it.
+
+    Parameters
+    ----------
+    variant, metric, label, convention, judge, frames : str
+    value : float or None
+        Mean over the clips for which the metric is defined.
+    interval : tuple of float or None
+        95 % bootstrap interval over clips.
+    chance : float or None
+        The same metric over mispaired clips, or the level known from the rule.
+    n, n_undefined, n_chance, seed : int
+    higher_is_better : bool
+    """
+
+    variant: str
+    metric: str
+    label: str
+    convention: str
+    judge: str
+    frames: str
+    value: float | None
+    interval: tuple[float, float] | None
+    chance: float | None
+    n: int
+    n_undefined: int
+    n_chance: int
+    seed: int
+    higher_is_better: bool
+
+    @property
+    def is_control(self) -> bool:
+        """Tell whether this is one of the five controls."""
+        return self.variant.startswith(CONTROL)
+
+    def line(self) -> str:
+        """Return the figure as a line for people."""
+        value = "not defined" if self.value is None else f"{self.value:.3f}"
+        chance = "not measured" if self.chance is None else f"{self.chance:.3f}"
+        by = f", {self.judge}" if self.judge else ""
+        return f"{self.variant}: {self.label} {value} (chance {chance}, {self.n} clips, {self.convention}{by})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+def summarise(rows: Sequence[Row], settings: Settings, frames: str) -> list[Summary]:
+    """Average rows over clips, in the order in which variants and metrics first appear."""
+    groups: dict[tuple[str, str, str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.variant, row.metric, row.convention, row.judge].append(row)
+    found = []
+    for (variant, metric, convention, judge), members in groups.items():
+        values = np.array([np.nan if row.value is None else row.value for row in members], dtype=np.float64)
+        chance = np.array([row.chance for row in members if row.chance is not None], dtype=np.float64)
+        defined = values[np.isfinite(values)]
+        # A generator of its own for each figure: an added metric changes no other interval.
+        rng = np.random.default_rng([settings.seed, *f"{variant}|{metric}|{convention}|{judge}".encode()])
+        low, high = bootstrap_interval(values, rng, n_draws=N_DRAWS.get(convention, 2000))
+        found.append(
+            Summary(
+                variant,
+                metric,
+                label_of(metric),
+                convention,
+                judge,
+                _brought(frames, metric, convention),
+                float(defined.mean()) if len(defined) else None,
+                (low, high) if len(defined) else None,
+                float(chance.mean()) if len(chance) else None,
+                len(defined),
+                len(values) - len(defined),
+                len(chance),
+                settings.seed,
+                metric not in LOWER_IS_BETTER,
+            )  # fmt: skip
+        )
+    return found
+
+
+def frames_line(facts: Sequence[dict[str, Any]]) -> str:
+    """Say what was compared: "6 frames at 3 fps, 256 x 256, nearest in time"."""
+    if not facts:
+        return ""
+    rates = [f["fps"] for f in facts if f["fps"]]
+    sizes = {(f["width"], f["height"]) for f in facts}
+    size = "{} x {}".format(*sizes.pop()) if len(sizes) == 1 else "each truth's own size"
+    pace = f" at {spread(rates)} fps" if rates else ""
+    return f"{spread([f['n'] for f in facts])} frames{pace}, {size}, nearest in time"
+
+
+def _brought(frames: str, metric: str, convention: str) -> str:
+    if metric not in ("epe", "shuffle_share"):
+        return frames
+    side = 512 if convention == "paper" else EPE_SIZE
+    return f"{frames}, brought to {side} x {side}"
