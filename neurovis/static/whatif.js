@@ -31,6 +31,7 @@ export function whatIf(server) {
   let source = "true";
   let keepMad = true;
   let job = null;
+  let trouble = null; // why the last rendering of this clip came to nothing
   let kept = []; // records of this clip's renderings
   let chosen = null;
   let clipShown = null;
@@ -99,6 +100,7 @@ export function whatIf(server) {
     if (clipShown !== clip.id) {
       clipShown = clip.id;
       chosen = null;
+      trouble = null;
       kept = [];
       for (const [key] of LEVELS) fields[key].use(false);
       fill();
@@ -175,7 +177,8 @@ export function whatIf(server) {
       return;
     }
     const why = refusal();
-    replace(live, button("Render these words", "Render these words", render, { class: "nv-primary", disabled: Boolean(why) }), h("span", { class: "nv-note" }, why || "A few seconds on a processor; nothing is written into the run."));
+    replace(live, button("Render these words", "Render these words", render, { class: "nv-primary", disabled: Boolean(why) }), h("span", { class: "nv-note" }, why || "A few seconds on a processor; nothing is written into the run."),
+      trouble ? h("span", { class: "nv-note nv-broken", role: "alert" }, trouble) : null);
   }
 
   function drawResult() {
@@ -231,8 +234,8 @@ export function whatIf(server) {
   async function render() {
     const wanted = { run: state.run.name, clip: state.clip, mad: keepMad, seed: state.run.seed, words: Object.fromEntries(editable().filter((key) => fields[key].used).map((key) => [key, fields[key].area.value])) };
     job = { message: "asking the server" };
+    trouble = null;
     drawLive();
-    let trouble = null;
     try {
       let found = await server.render(wanted);
       const key = found.key;
@@ -254,7 +257,6 @@ export function whatIf(server) {
     job = null;
     draw();
     play();
-    if (trouble) live.append(h("span", { class: "nv-note nv-broken", role: "alert" }, trouble));
   }
 
   function stop() {
