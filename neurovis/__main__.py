@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli import Progress, finish, parse_words, progress_bar, run, say
+from pipeline.cli import Home, Json, Progress, finish, parse_words, progress_bar, run, say
 from pipeline.errors import ConfigError
 
 app = typer.Typer(
@@ -17,11 +17,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-Home = Annotated[
-    Path | None, typer.Option("--home", help="Working folder; default $NEUROVIS_HOME, else the platform's data folder")
-]
-Json = Annotated[bool, typer.Option("--json", help="Write one machine-readable last line to stdout")]
 
 
 @app.command()

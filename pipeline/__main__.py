@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import finish, parse_clips, parse_words, progress_bar, run, say
+from pipeline.cli import Home, Json, finish, parse_clips, parse_words, progress_bar, run, say
 from pipeline.errors import ConfigError
 
 app = typer.Typer(
@@ -18,10 +18,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Home = Annotated[
-    Path | None, typer.Option("--home", help="Working folder; default $NEUROVIS_HOME, else the platform's data folder")
-]
-Json = Annotated[bool, typer.Option("--json", help="Write one machine-readable last line to stdout")]
 PARTS = ("anchor", "motion", "holi", "mad")
 
 

@@ -7,13 +7,19 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from pipeline.errors import ConfigError, NeuroVisError
 
 USER_ERROR = 2
+# Options that every command has, typed once.
+Home = Annotated[
+    Path | None, typer.Option("--home", help="Working folder; default $NEUROVIS_HOME, else the platform's data folder")
+]
+Json = Annotated[bool, typer.Option("--json", help="Write one machine-readable last line to stdout")]
 Progress = Callable[[int, int, str], None]
 
 
