@@ -118,3 +118,17 @@ def test_the_whole_set_is_rendered_and_scored_and_a_reload_finds_the_job(served,
     assert "scored here" in row
     assert "…" in row, "an interval stands under each mean"
     assert page.get_by_role("button", name="Without C_anchor, C_holi: render and score").count() == 0
+
+
+def test_a_combination_of_one_clip_is_rendered_live(served_phantom, visit):
+    from pipeline.runs import Run
+    from tests.conftest import ROOT
+
+    run = Run.open(ROOT / "assets" / "phantom" / "runs" / "phantom-sub-01")
+    clip = next(c for c in run.manifest.clip_ids if "anchor+holi" not in run.variants(c))
+    address = f"{served_phantom}/?run={run.manifest.name}&tab=ablate&clip={clip}&without=anchor%2Bholi"
+    page = visit(address, ready=".nv-compare canvas[data-shown]")
+    page.get_by_role("button", name="Render this combination").click()
+    page.get_by_role("button", name="Stop rendering").wait_for()
+    page.wait_for_function("(id) => window.neurovis.state.run.byId.get(id).variants.includes('anchor+holi')", arg=clip)
+    assert page.get_by_text("at hand, so switching is instant").is_visible()
