@@ -28,7 +28,7 @@ STEPS = {
     "clip": 800,
     "text_to_image": 4000,
     "motion": 280,
-    "control": 1029,
+    "control": 300,
     "animator": 2600,
     "judges": 400,
 }
