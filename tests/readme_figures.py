@@ -1,7 +1,7 @@
 """The figures in README.md, made from ``assets/phantom/manifest.json``, so that none is typed by hand.
 
-``make tree`` (``python tests/readme_figures.py``) rewrites the block between the two markers; a test fails when it is
-not what this module would write.
+``make tree`` (``python tests/readme_figures.py``) rewrites each block between its two markers; a test fails when one is
+not what its module would write.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+
+import readme_importance
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -38,9 +40,12 @@ def figures() -> str:
 
 def replaced(readme: str) -> str:
     """Return the README's text with the figures as they should be."""
-    before, _, rest = readme.partition(START)
-    _, _, after = rest.partition(END)
-    return f"{before}{figures()}{after}"
+    blocks = (START, END, figures()), (readme_importance.START, readme_importance.END, readme_importance.figures())
+    for start, end, block in blocks:
+        before, _, rest = readme.partition(start)
+        _, _, after = rest.partition(end)
+        readme = f"{before}{block}{after}"
+    return readme
 
 
 def _cell(score: dict[str, Any]) -> str:
@@ -84,11 +89,13 @@ def _ablations(scores: dict[str, Any], subjects: list[str]) -> list[str]:
 
 
 def _haxby(found: dict[str, Any]) -> list[str]:
-    rows = [("SAD", found), *((name, one) for name, one in found["references"].items())]
+    seen = found["volumes_seen"]
+    rows = [(f"SAD, {seen} volumes", found), *((name, one) for name, one in found["references"].items())]
     return [
         f"A real brain (Haxby 2001, subject 1), leave one run out over {found['n_runs']} runs, {found['n_volumes']}",
         f"volumes and {found['n_blocks']} blocks: nearest of eight captions; chance {found['chance']:.3f}, permutation",
-        f"p = {found['permutation_p']:.4f}.",
+        f"p = {found['permutation_p']:.4f}. A decoder sees a volume with its neighbours in the block; the references",
+        f"see the volume alone, or the same {seen} volumes.",
         "",
         "| | per volume | per block |",
         "|---|---|---|",

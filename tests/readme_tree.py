@@ -34,10 +34,6 @@ ABOUT = {
     "assets/prompts/": "what SemMiner asks a video-text model, one template a file",
     "assets/screenshots/": "pictures for this page",
     "benchmarks/": "speed, measured; one command each",
-    "benchmarks/evaluate.json": "its last figures, with the machine and the date",
-    "benchmarks/page.json": "its last figures, with the machine and the date",
-    "benchmarks/reconstruct.json": "its last figures, with the machine and the date",
-    "benchmarks/start.json": "its last figures, with the machine and the date",
     "neurovis/": "the user interface: tabs, players, server",
     "neurovis/static/": "the players' JavaScript and CSS",
     "neurovis/tabs/": "one file per tab",
@@ -98,6 +94,8 @@ def summary(entry: str) -> str:
     if entry in ABOUT:
         return ABOUT[entry]
     path = ROOT / entry
+    if entry.startswith("benchmarks/") and path.suffix == ".json" and path.with_suffix(".py").is_file():
+        return "its last figures, with the machine and the date"
     if path.suffix == ".py":
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         first = " ".join(text.partition("\n\n")[0].split())

@@ -3,12 +3,14 @@
 The walk of :func:`crossval`:
 
 1. each trial type has captions; a text encoder turns them into codes Z of a level (C_anchor, C_holi, ...);
-2. for each run: start a small SAD per level (and seed) at ridge regression, whose strength is chosen on the other runs
+2. a volume is seen with its neighbours in time where they answer to events too (:data:`N_VOLUMES`), as the response to
+   a picture outlasts a volume;
+3. for each run: start a small SAD per level (and seed) at ridge regression, whose strength is chosen on the other runs
    alone, train it on them, and decode the run's volumes from fMRI alone;
-3. nearest caption: cosine of the decoded code and each trial type's, in the space where the captions compared are
+4. nearest caption: cosine of the decoded code and each trial type's, in the space where the captions compared are
    centred and white (see :func:`similarities`); levels and seeds are averaged. A block's code is the mean of its
    volumes' codes;
-4. permutation p: trial types are exchanged between the blocks within each run, the decoded codes stay as they are.
+5. permutation p: trial types are exchanged between the blocks within each run, the decoded codes stay as they are.
 
 Nothing is chosen on the run that is tested; the last epoch is kept.
 """
@@ -29,7 +31,7 @@ from torch import Tensor
 
 from pipeline.clipset import ClipSet
 from pipeline.errors import DataError
-from pipeline.methods.semvideo import SAD, Batch, SADConfig, Sizes
+from pipeline.methods.semvideo import SAD, Batch, SADConfig, Sizes, windows
 from training.config import LoopConfig
 from training.loop import Progress, Task, fit
 from training.references import accuracies, block_means, permutation_p, reference_classifiers
@@ -37,6 +39,7 @@ from training.warm import Lines, ridge_start
 
 Array = NDArray[np.float32]
 LEVELS = ("anchor", "motion", "holi")
+N_VOLUMES = 3
 
 SMALL_SAD = SADConfig(
     hidden=128,
@@ -90,6 +93,7 @@ def crossval(
     config: SADConfig = SMALL_SAD,
     loop: LoopConfig = SMALL_LOOP,
     n_members: int = 3,
+    n_volumes: int = N_VOLUMES,
     n_permutations: int = 2000,
     references: bool = True,
     seed: int = 0,
@@ -108,9 +112,11 @@ def crossval(
     loop : LoopConfig
     n_members : int
         SADs per level and fold, which differ by seed; their codes are averaged.
+    n_volumes : int
+        Volumes that a decoder sees at once: 1 the volume alone, 3 those before and after it too.
     n_permutations : int
     references : bool
-        Also run the reference classifiers.
+        Also run the reference classifiers, on the volume alone and on what the SAD sees.
     seed : int
     progress : callable, optional
 
@@ -124,8 +130,8 @@ def crossval(
     if missing:
         raise DataError(f"{clipset.subject}: no code for trial type {missing[0]}; give captions of each trial type")
     table = {level: np.stack([codes[level][kind] for kind in kinds]).astype(np.float32) for level in codes}
-    fmri = clipset.mean_fmri()
-    train = partial(_train, config=config, loop=loop)
+    fmri = windows(clipset, n_volumes)
+    train = partial(_train, config=config, loop=loop, n_volumes=n_volumes)
     cues = _held_out_cues(fmri, kind_of, clipset.groups, table, train, n_members, seed, progress)
     similarity = similarities(cues, table)
     scores = accuracies(similarity, kind_of, block_of)
@@ -133,7 +139,11 @@ def crossval(
     summary: dict[str, Any] = {**scores, "permutation_p": p, "chance": 1 / len(kinds)}
     right = similarity.argmax(1) == kind_of
     if references:
-        summary["references"] = reference_classifiers(fmri, kind_of, block_of, clipset.groups, seed)
+        alone = clipset.mean_fmri()
+        summary["references"] = reference_classifiers(alone, kind_of, block_of, clipset.groups, seed)
+        if n_volumes > 1:
+            found = reference_classifiers(fmri, kind_of, block_of, clipset.groups, seed)
+            summary["references"] |= {f"{name}, {n_volumes} volumes": score for name, score in found.items()}
     summary |= {
         "n_volumes": len(clipset),
         "n_blocks": len(np.unique(block_of)),
@@ -144,6 +154,7 @@ def crossval(
         "permutation": f"{n_permutations} exchanges of trial types between the blocks within each run",
         "seed": seed,
         "members": n_members,
+        "volumes_seen": n_volumes,
         "sad": config.model_dump(mode="json"),
         "loop": loop.model_dump(mode="json"),
     }
@@ -196,12 +207,15 @@ def _labels(clipset: ClipSet) -> tuple[list[str], NDArray[np.int64], NDArray[np.
     return [str(kind) for kind in kinds], kind_of, block_of
 
 
-def _train(fmri: Array, text: Array, runs: NDArray[np.str_], config: SADConfig, loop: LoopConfig, seed: int) -> SAD:
-    """Train one SAD on volumes (n, n_voxels), codes (n, n_tokens, d_text) and their runs (n,)."""
-    sizes = Sizes(n_voxels={"all": fmri.shape[1]}, n_tokens=text.shape[1], d_text=text.shape[2], latent=(1, 1, 1))
+def _train(
+    fmri: Array, text: Array, runs: NDArray[np.str_], config: SADConfig, loop: LoopConfig, n_volumes: int, seed: int
+) -> SAD:
+    """Train one SAD on volumes (n, n_volumes * n_voxels), codes (n, n_tokens, d_text) and their runs (n,)."""
+    n_voxels = fmri.shape[1] // n_volumes
+    sizes = Sizes(n_voxels={"all": n_voxels}, n_tokens=text.shape[1], d_text=text.shape[2], latent=(1, 1, 1))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        part = SAD(config, sizes, 1)
+        part = SAD(config, sizes, n_volumes)
     x, z = torch.from_numpy(fmri), torch.from_numpy(text)
     part.prepare(z)
     if config.linear_path:

@@ -22,7 +22,8 @@ def study(signal: float = 2.0, n_runs: int = 4, volumes: int = 5) -> ClipSet:
     patterns, rows = rng.standard_normal((3, 17)), []
     for run in range(n_runs):
         for block, kind in enumerate(rng.permutation(3)):
-            rows += [(f"run-{run + 1:02d}", f"run-{run + 1:02d}_block-{block}", kind, v) for v in range(volumes)]
+            names = f"run-{run + 1:02d}", f"run-{run + 1:02d}_block-{block}"
+            rows += [(*names, kind, 9 * block + v) for v in range(volumes)]
     kinds = np.array([row[2] for row in rows])
     fmri = signal * patterns[kinds] + rng.standard_normal((len(rows), 17))
     return ClipSet(
@@ -60,7 +61,8 @@ def test_clear_patterns_are_decoded(result):
 
 
 def test_references_run_on_the_same_folds(result):
-    assert set(result.summary["references"]) == {"logistic", "ridge"}
+    alone, beside = {"logistic", "ridge"}, {"logistic, 3 volumes", "ridge, 3 volumes"}
+    assert set(result.summary["references"]) == alone | beside
     assert all(scores["volume_accuracy"] > 0.8 for scores in result.summary["references"].values())
 
 
@@ -79,6 +81,14 @@ def test_labels_of_the_held_out_run_do_not_reach_its_cues():
     before, after = (cv.crossval(c, codes(), n_permutations=1, **quick).volumes.cues["anchor"] for c in (clips, told))
     np.testing.assert_array_equal(before[first], after[first])
     assert not np.array_equal(before[~first], after[~first])
+
+
+def test_neighbours_make_a_volume_surer(result):
+    weak = study(signal=0.5, n_runs=6)
+    quick = {"config": SMALL, "loop": QUICK, "n_members": 1, "references": False, "n_permutations": 1}
+    one, three = (cv.crossval(weak, codes(), n_volumes=n, **quick).summary for n in (1, 3))
+    assert three["volumes_seen"] == 3
+    assert three["volume_accuracy"] > one["volume_accuracy"] + 0.05
 
 
 def test_blocks_hold_the_means_of_their_volumes(result):
