@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline import data_commands
 from pipeline.cli import Home, Json, finish, parse_clips, parse_words, progress_bar, run, say
 from pipeline.errors import ConfigError
 
@@ -18,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+data_commands.add_to(app)
 PARTS = ("anchor", "motion", "holi", "mad")
 
 

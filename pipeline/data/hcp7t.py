@@ -119,8 +119,17 @@ def scan_hcp7t(root: Path, options: ImportOptions) -> HcpLayout:
     return HcpLayout(root, "HCP 7T movies", subjects, _films(root, options.films), _table(root), wanted)
 
 
-def excerpts_of(layout: HcpLayout, run: str, n_volumes: int, where: str) -> list[Excerpt]:
+def excerpts_of(layout: HcpLayout, run: str, n_volumes: int, lag: int, where: str) -> list[Excerpt]:
     """Return a run's excerpts in order.
+
+    Parameters
+    ----------
+    layout : HcpLayout
+    run : str
+    n_volumes, lag : int
+        Volumes of the run, and between a clip and its response.
+    where : str
+        The file, for messages.
 
     Raises
     ------
@@ -139,10 +148,10 @@ def excerpts_of(layout: HcpLayout, run: str, n_volumes: int, where: str) -> list
         ]
     else:
         found = [excerpt for excerpt in layout.excerpts if excerpt.run == run]
-    late = [e for e in found if e.stop > n_volumes]
+    late = [e for e in found if e.stop + lag > n_volumes]
     if late:
         raise DataError(
-            f"{where}: expected volumes up to second {late[0].stop} for the excerpt {late[0].name}, got {n_volumes}; "
+            f"{where}: expected {late[0].stop + lag} volumes or more for the excerpt {late[0].name}, got {n_volumes}; "
             "the run is cut short, or the table belongs to another"
         )
     return found

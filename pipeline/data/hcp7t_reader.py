@@ -76,7 +76,7 @@ def read_movie_run(layout: HcpLayout, subject: str, run: str, columns: NDArray[n
     where = np.full(int(gray.voxel_ids.max()) + 1, -1, np.int64)
     where[gray.voxel_ids] = np.arange(len(gray.voxel_ids))
     kept = gray.data[:, where[columns]]
-    excerpts = excerpts_of(layout, run, len(kept) - round(lag_s / TR), str(path))
+    excerpts = excerpts_of(layout, run, len(kept), round(lag_s / TR), str(path))
     return MovieRun(run, clean_run(kept, DRIFT_ORDER), excerpts, digest(kept))
 
 

@@ -69,7 +69,7 @@ def write_gray(path: Path, data: np.ndarray, tr: float = 1.0) -> None:
 
 
 def make_hcp(root: Path, rng: np.random.Generator) -> Path:
-    """Write one subject; grayordinate g of volume t is 1000 + 10 sin-like noise, the shared excerpt alike in all runs."""
+    """Write one subject: noise around 1000, and a response of its own to the excerpt that every run shows."""
     shared = 10 * rng.standard_normal((SHARED_LENGTH, N_GRAYORDINATES)).astype(np.float32)
     lines = ["run\tname\tstart\tstop"]
     for run, starts in EXCERPTS.items():
