@@ -2,6 +2,7 @@
 
 The published loaders average the test repeats when they read them. Here both parts keep their repeats, as from the raw
 files, and ``ClipSet.mean_fmri`` averages the recorded ones where a decoder is tested; so the noise ceiling stays known.
+No drift is removed: the download is preprocessed, and its authors do not say what is left to do.
 """
 
 from __future__ import annotations

@@ -258,7 +258,7 @@ def _pickle_of(path: Path) -> bytes:
                 raise DataError(f"{path}: expected one data.pkl, got {len(names)}; fetch the file again")
             with archive.open(names[0]) as stream:
                 raw = stream.read(MAX_PICKLE_BYTES + 1)
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError) as error:
         raise DataError(f"{path}: the zip is damaged ({error}); fetch the file again") from error
     if len(raw) > MAX_PICKLE_BYTES:
         raise DataError(f"{path}: holds more than {MAX_PICKLE_BYTES // 2**20} MB of texts, so it is refused")

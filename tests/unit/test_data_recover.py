@@ -133,6 +133,14 @@ def test_one_voxel_that_fails_is_enough_to_refuse(raw, made, home, edit, message
     assert state(home / "datasets" / "clips") == before
 
 
+@pytest.mark.parametrize(("rule", "value"), [("MARGIN", 1e9), ("MIN_LEFT", 3.0)])
+def test_a_runner_up_that_is_too_near_is_refused(raw, made, home, monkeypatch, rule, value):
+    import_dataset(made[0], "clips")
+    monkeypatch.setattr(module, rule, value)
+    with pytest.raises(DataError, match=r"[1-9]\d* without margin, 0 sharing a grayordinate, 0 not confirmed"):
+        recover_index("clips", raw)
+
+
 def test_another_subjects_raw_runs_are_refused(raw, made, home, tmp_path):
     import_dataset(made[0], "clips")
     other = tmp_path / "other"
