@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline import data_commands
 from pipeline.cli import Home, Json, finish, parse_clips, parse_words, progress_bar, run, say
 from pipeline.errors import ConfigError
 
@@ -18,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+data_commands.add_to(app)
 PARTS = ("anchor", "motion", "holi", "mad")
 
 
@@ -41,7 +43,7 @@ def datasets(home: Home = None, as_json: Json = False) -> None:
 
 @app.command()
 def doctor(
-    path: Annotated[Path, typer.Argument(help="Folder in CC2017's raw layout or in BIDS, or one image file")],
+    path: Annotated[Path, typer.Argument(help="Folder of CC2017, HCP 7T movies or BIDS, or one image file")],
     as_json: Json = False,
 ) -> None:
     """Examine a recording and report what is there, what is missing and what is wrong; changes nothing.
@@ -60,22 +62,26 @@ def doctor(
 
 @app.command(name="import")
 def import_(
-    path: Annotated[Path, typer.Argument(help="Folder in CC2017's raw layout or in BIDS")],
+    path: Annotated[Path, typer.Argument(help="Folder of CC2017 (raw or preprocessed), HCP 7T movies or BIDS")],
     name: Annotated[str, typer.Option("--as", help="Name of the data set here: a-z, 0-9, dot, dash")],
-    layout: Annotated[str, typer.Option(help="auto, cc2017 or bids")] = "auto",
+    layout: Annotated[str, typer.Option(help="auto, cc2017, cc2017-pt, hcp7t or bids")] = "auto",
     subjects: Annotated[str | None, typer.Option(help="Such as sub-01,sub-02; all by default")] = None,
     select: Annotated[str, typer.Option(help="Voxels: auto, reliability (needs repeats) or all")] = "auto",
     alpha: Annotated[float, typer.Option(help="Bonferroni-corrected level of the selection")] = 0.05,
     rois: Annotated[str | None, typer.Option(help="MMP regions such as V1,MT (fs_LR only)")] = None,
     mask: Annotated[Path | None, typer.Option(help="BIDS: mask image on the grid of the runs")] = None,
     lag_tr: Annotated[int, typer.Option(help="CC2017: volumes of lag beyond the trim")] = 0,
-    lag_s: Annotated[float, typer.Option(help="BIDS: seconds between an event and its response")] = 5.0,
+    lag_s: Annotated[
+        float | None, typer.Option(help="Seconds between what is shown and its response; default BIDS 5, HCP 4")
+    ] = None,
     captions: Annotated[Path | None, typer.Option(help="Captions by trial_type or by clip")] = None,
     task: Annotated[str | None, typer.Option(help="BIDS: read this task only")] = None,
     bids_space: Annotated[str | None, typer.Option(help="BIDS: read images of this space only")] = None,
     derivative: Annotated[str | None, typer.Option(help="BIDS: read images from derivatives/NAME")] = None,
     val_runs: Annotated[str | None, typer.Option(help="Runs held out for validation; default the last tenth")] = None,
-    test_runs: Annotated[str | None, typer.Option(help="BIDS: runs held out for tests; default the last tenth")] = None,
+    test_runs: Annotated[str | None, typer.Option(help="BIDS, HCP: runs held out for tests")] = None,
+    films: Annotated[str | None, typer.Option(help="HCP: films of this pattern only, such as *_v2.mp4")] = None,
+    variant: Annotated[str | None, typer.Option(help="HCP: runs with this after _Atlas")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a data set of the same name")] = False,
     home: Home = None,
     as_json: Json = False,
@@ -87,7 +93,7 @@ def import_(
     lists = {key: parse_words(value) or None for key, value in words.items()}
     plain = {"layout": layout, "select": select, "alpha": alpha, "lag_tr": lag_tr, "lag_s": lag_s, "replace": replace}
     paths = {"mask": mask, "captions": captions}
-    filters = {"task": task, "bids_space": bids_space, "derivative": derivative}
+    filters = {"task": task, "bids_space": bids_space, "derivative": derivative, "films": films, "variant": variant}
     with progress_bar(f"import {name}") as tell:
         card = import_dataset(path, name, home, progress=tell, **lists, **plain, **paths, **filters)
     say(f"imported {card.title} as {card.name}", quiet=as_json)

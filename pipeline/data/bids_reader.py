@@ -16,7 +16,7 @@ from pipeline.clipset import VoxelSpace
 from pipeline.data.bids import BidsLayout, BidsRun, Event, event_at, read_events, stimulus_path
 from pipeline.data.captions import TrialCaptions
 from pipeline.data.images import read_cifti, read_volume
-from pipeline.data.options import ImportOptions, Progress, digest, hold_out, roi_ids
+from pipeline.data.options import BIDS_LAG_S, ImportOptions, Progress, digest, hold_out, roi_ids
 from pipeline.data.preprocess import CleanRun, clean_run_nilearn
 from pipeline.data.store import Part, StimulusTable, SubjectData
 from pipeline.data.video import STILLS, index_film
@@ -85,10 +85,10 @@ def read_bids_subject(
         voxel_ids=first.voxel_ids[selected],
         space=first.space,
         tr=first.tr,
-        parts={k: _part(v, selected, stimuli, captions, options.lag_s) for k, v in parts.items() if v},
+        parts={k: _part(v, selected, stimuli, captions, options.lag(BIDS_LAG_S)) for k, v in parts.items() if v},
         splits=splits,
         quality={"voxel_ids": first.voxel_ids, "selected": selected, "bad": bad, "tsnr": tsnr},
-        selection={"method": "all", "rois": list(options.rois or ()), "lag_s": options.lag_s},
+        selection={"method": "all", "rois": list(options.rois or ()), "lag_s": options.lag(BIDS_LAG_S)},
         digests={run.name: run.digest for run in runs},
         notes=notes,
     )
@@ -118,7 +118,7 @@ def read_run(run: BidsRun, subject: str, options: ImportOptions) -> RunData:
     numbers = {id(e): i for i, e in enumerate(events, start=1)}
     shown: list[tuple[int, int, Event] | None] = []
     for volume in range(len(series)):
-        event = event_at(events, volume * tr - options.lag_s)
+        event = event_at(events, volume * tr - options.lag(BIDS_LAG_S))
         shown.append(None if event is None else (volume, numbers[id(event)], event))
     if not any(shown):
         raise DataError(f"{run.events}: no volume of {run.bold.name} answers to an event; check onset and --lag-s")

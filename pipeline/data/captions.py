@@ -67,6 +67,22 @@ def read_clip_captions(path: Path) -> dict[str, dict[str, str]]:
     return found
 
 
+def captions_of_clips(path: Path, clip_ids: list[str]) -> dict[str, list[str]]:
+    """Read ``captions.jsonl`` for these clips: level -> a text a clip; the levels that every clip has.
+
+    Raises
+    ------
+    DataError
+        A damaged file, or a clip without a line.
+    """
+    found = read_clip_captions(path)
+    missing = [c for c in clip_ids if c not in found]
+    if missing:
+        raise DataError(f"{path}: expected a line per clip, {len(missing)} are missing, such as {missing[0]}")
+    levels = [level for level in CAPTION_LEVELS if all(level in found[c] for c in clip_ids)]
+    return {level: [found[c][level] for c in clip_ids] for level in levels}
+
+
 def read_jsonl(path: Path) -> list[tuple[int, dict[str, Any]]]:
     """Read a file of one JSON object a line, with line numbers."""
     records = []

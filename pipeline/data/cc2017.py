@@ -70,7 +70,7 @@ def scan_cc2017(root: Path) -> Cc2017Layout:
     DataError
         No runs, a damaged dataset.json.
     """
-    card = _card(root)
+    card = read_card(root)
     subjects: dict[str, dict[str, dict[int, Path]]] = {}
     for folder in sorted(root.glob("subject*/fmri")):
         number = re.fullmatch(r"subject(\d+)", folder.parent.name)
@@ -118,7 +118,8 @@ def read_cc2017_subject(
     return SubjectReader(layout, subject, options, captions, progress).read()
 
 
-def _card(root: Path) -> dict[str, Any]:
+def read_card(root: Path) -> dict[str, Any]:
+    """Read the optional ``dataset.json`` of a CC2017 folder; empty where there is none."""
     path = root / "dataset.json"
     if not path.is_file():
         return {}

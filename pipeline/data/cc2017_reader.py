@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.clipset import CAPTION_LEVELS, VoxelSpace
-from pipeline.data.captions import read_clip_captions, read_jsonl, read_split_captions
+from pipeline.clipset import VoxelSpace
+from pipeline.data.captions import captions_of_clips, read_jsonl, read_split_captions
 from pipeline.data.cc2017 import Cc2017Layout
 from pipeline.data.images import read_cifti
 from pipeline.data.options import ImportOptions, Progress, digest, hold_out, refuse_copies, roi_ids
@@ -229,12 +229,7 @@ class SubjectReader:
                     f"{path}: expected {len(clip_ids)} {kind} captions for {self.subject}, got {len(texts)}"
                 )
             return {"basic": texts}
-        found = read_clip_captions(path)
-        missing = [c for c in clip_ids if c not in found]
-        if missing:
-            raise DataError(f"{path}: expected a line per clip, {len(missing)} are missing, such as {missing[0]}")
-        levels = [level for level in CAPTION_LEVELS if all(level in found[c] for c in clip_ids)]
-        return {level: [found[c][level] for c in clip_ids] for level in levels}
+        return captions_of_clips(path, clip_ids)
 
     def _labels(self, clip_ids: list[str]) -> dict[str, list[Any]]:
         """Facts of ``scenes.jsonl``: every field that each clip has as one text, number or truth value."""

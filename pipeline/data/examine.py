@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -17,74 +16,19 @@ from pipeline.data.cc2017 import (
     Cc2017Layout,
     scan_cc2017,
 )
+from pipeline.data.examine_hcp7t import examine_hcp7t
+from pipeline.data.examine_pt import examine_cc2017_pt
 from pipeline.data.images import read_cifti, read_volume
 from pipeline.data.options import ImportOptions, Progress, digest
 from pipeline.data.preprocess import clean_run, trim_window
 from pipeline.data.readers import find_layout
+from pipeline.data.report import Copies, Report
 from pipeline.errors import DataError, NeuroVisError
 from pipeline.grayordinates import N_CORTEX
 
-Level = Literal["error", "warning", "info"]
-MARKS = {"error": "ERROR  ", "warning": "warning", "info": "note   "}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing found: ``level``, the file or subject ``where``, and a sentence."""
-
-    level: Level
-    where: str
-    message: str
-
-
-@dataclass
-class Report:
-    """What the doctor found.
-
-    Parameters
-    ----------
-    path : str
-    layout : str
-        ``cc2017``, ``bids``, ``image`` or ``unknown``.
-    facts : dict
-        Counts by name; ``subjects`` maps each subject to its own.
-    findings : list of Finding
-    """
-
-    path: str
-    layout: str
-    facts: dict[str, Any] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """Whether an import would go through."""
-        return not any(f.level == "error" for f in self.findings)
-
-    def add(self, level: Level, where: str, message: str) -> None:
-        """Note a finding."""
-        self.findings.append(Finding(level, where, " ".join(message.split())))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain values."""
-        findings = [asdict(f) for f in self.findings]
-        return {"path": self.path, "layout": self.layout, "ok": self.ok, "facts": self.facts, "findings": findings}
-
-    def text(self) -> str:
-        """Word the report for people."""
-        lines = [f"{self.path}", f"layout: {self.layout}"]
-        lines += [f"{k}: {v}" for k, v in self.facts.items() if k != "subjects"]
-        for subject, facts in self.facts.get("subjects", {}).items():
-            lines.append(f"{subject}: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in facts.items()))
-        lines += [f"{MARKS[f.level]}  {f.where}: {f.message}" for f in self.findings]
-        n_errors = sum(f.level == "error" for f in self.findings)
-        n_warnings = sum(f.level == "warning" for f in self.findings)
-        verdict = "can be imported" if self.ok else "mend the errors before importing"
-        return "\n".join([*lines, f"{n_errors} errors, {n_warnings} warnings: {verdict}"])
-
 
 def examine(path: str | os.PathLike[str], progress: Progress | None = None) -> Report:
-    """Examine a folder in CC2017's raw layout, a BIDS folder, or one image file.
+    """Examine a folder of a known layout (:data:`pipeline.data.readers.READERS`), or one image file.
 
     Reads every run, changes nothing. Faults become findings; nothing is raised for what a file holds.
 
@@ -101,26 +45,10 @@ def examine(path: str | os.PathLike[str], progress: Progress | None = None) -> R
     report = Report(str(root), "unknown")
     try:
         report.layout = find_layout(root)
-        if report.layout == "cc2017":
-            _examine_cc2017(scan_cc2017(root), report, progress)
-        else:
-            _examine_bids(root, report, progress)
+        EXAMINERS[report.layout](root, report, progress)
     except NeuroVisError as error:
         report.add("error", str(root), str(error))
     return report
-
-
-class _Copies:
-    """Finds runs that hold the same values."""
-
-    def __init__(self, report: Report) -> None:
-        self.report, self.seen = report, {}  # type: ignore[var-annotated]
-
-    def check(self, value: str, where: str, subject: str) -> None:
-        other = self.seen.setdefault(value, (where, subject))
-        if other[0] != where:
-            who = "another run of the same subject" if other[1] == subject else f"the recording of {other[1]}"
-            self.report.add("error", where, f"holds the same values as {other[0]}: a copy of {who}; fetch it again")
 
 
 def _examine_file(path: Path) -> Report:
@@ -137,8 +65,9 @@ def _examine_file(path: Path) -> Report:
     return report
 
 
-def _examine_cc2017(layout: Cc2017Layout, report: Report, progress: Progress | None) -> None:
-    copies = _Copies(report)
+def _examine_cc2017(root: Path, report: Report, progress: Progress | None) -> None:
+    layout = scan_cc2017(root)
+    copies = Copies(report)
     report.facts |= {"title": layout.title, "simulated": layout.simulated, "clips per segment": layout.n_clips}
     report.facts["subjects"] = {}
     total = sum(len(runs) for segments in layout.subjects.values() for runs in segments.values())
@@ -246,7 +175,7 @@ def _examine_bids(root: Path, report: Report, progress: Progress | None) -> None
 
     options = ImportOptions()
     layout = scan_bids(root, options)
-    copies = _Copies(report)
+    copies = Copies(report)
     report.facts |= {"title": layout.name, "subjects": {}}
     trial_types: Counter[str] = Counter()
     missing: set[str] = set()
@@ -296,3 +225,11 @@ def _there(resolve: Any, root: Path, name: str, report: Report) -> bool:
     except NeuroVisError as error:
         report.add("error", name, str(error))
         return True
+
+
+EXAMINERS = {
+    "cc2017": _examine_cc2017,
+    "cc2017-pt": examine_cc2017_pt,
+    "hcp7t": examine_hcp7t,
+    "bids": _examine_bids,
+}

@@ -87,15 +87,13 @@ def _is_imported(folder: Path, subject: str, fingerprint: str) -> bool:
 
 def _reader(root: Path, name: str, options: ImportOptions) -> Reader:
     """Return the reader of a folder's layout."""
-    from pipeline.data.readers import BidsReader, Cc2017Reader, find_layout
+    from pipeline.data.readers import READERS, find_layout
 
     layout = find_layout(root) if options.layout == "auto" else options.layout
     captions = options.captions
     if captions is None and (ASSETS / "captions" / f"{name}.json").is_file():
         captions = ASSETS / "captions" / f"{name}.json"
-    if layout == "cc2017":
-        return Cc2017Reader(root, options, captions)
-    return BidsReader(root, options, captions)
+    return READERS[layout](root, options, captions)
 
 
 def _choose(known: list[str], wanted: tuple[str, ...] | None, name: str) -> list[str]:

@@ -17,6 +17,7 @@ from pipeline.grayordinates import area_labels, area_names
 
 Progress = Callable[[int, int, str], None]
 VALIDATION_SHARE = 0.1
+BIDS_LAG_S = 5.0
 
 
 class ImportOptions(BaseModel):
@@ -24,27 +25,37 @@ class ImportOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    layout: Literal["auto", "cc2017", "bids"] = Field("auto", description="Layout of the files; auto looks at them")
+    layout: Literal["auto", "cc2017", "cc2017-pt", "hcp7t", "bids"] = Field(
+        "auto", description="Layout of the files; auto looks at them"
+    )
     subjects: tuple[str, ...] | None = Field(None, description="Such as sub-01; all by default")
     select: Literal["auto", "reliability", "all"] = Field(
         "auto",
         description="Voxels: reliability = repeats correlate (Fisher z, t over segments, Bonferroni); all = each voxel "
-        "of the mask with a signal; auto = reliability for CC2017, all for BIDS",
+        "of the mask with a signal; auto = reliability for raw CC2017, regions for HCP, else all",
     )
     alpha: float = Field(0.05, gt=0, le=1, description="Bonferroni-corrected level of the selection")
     rois: tuple[str, ...] | None = Field(None, description="MMP regions such as V1, both hemispheres; fs_LR only")
     mask: Path | None = Field(None, description="BIDS: mask image in the space of the runs")
     lag_tr: int = Field(0, ge=-2, le=4, description="CC2017: volumes between clip and response, beyond the trim")
-    lag_s: float = Field(5.0, ge=0, le=20, description="BIDS: seconds between an event and the volume labelled with it")
+    lag_s: float | None = Field(
+        None, ge=0, le=20, description="Seconds between what is shown and its response; default BIDS 5, HCP 4"
+    )
     captions: Path | None = Field(None, description="Captions: a mapping of trial_type, or a list per clip")
     task: str | None = Field(None, description="BIDS: read this task only")
     bids_space: str | None = Field(None, description="BIDS: read images of this space- entity only")
+    films: str | None = Field(None, description="HCP: films of this pattern only, such as *_v2.mp4")
+    variant: str | None = Field(None, description="HCP: runs with this after _Atlas, such as _MSMAll_hp2000_clean")
     derivative: str | None = Field(None, description="BIDS: read images from derivatives/NAME")
     val_runs: tuple[str, ...] | None = Field(None, description="Runs held out for validation; default the last tenth")
     test_runs: tuple[str, ...] | None = Field(
-        None, description="BIDS: runs held out for testing; default the last tenth"
+        None, description="BIDS, HCP: runs or excerpts held out for testing; default the last tenth"
     )
     replace: bool = Field(False, description="Replace a data set of the same name")
+
+    def lag(self, default: float) -> float:
+        """Return ``lag_s``, or a layout's own default."""
+        return default if self.lag_s is None else self.lag_s
 
 
 def make_options(values: dict[str, Any]) -> ImportOptions:

@@ -1,14 +1,20 @@
-"""The two readers behind one face: which subjects a folder holds, and each subject's data."""
+"""The readers behind one face: which subjects a folder holds, and each subject's data."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from pipeline.data.bids import is_bids, scan_bids
 from pipeline.data.bids_reader import read_bids_subject
 from pipeline.data.captions import read_trial_captions
 from pipeline.data.cc2017 import is_cc2017, read_cc2017_subject, scan_cc2017
+from pipeline.data.cc2017_pt import is_cc2017_pt, scan_cc2017_pt
+from pipeline.data.cc2017_pt_reader import TensorSubjectReader
+from pipeline.data.hcp7t import TR as HCP_TR
+from pipeline.data.hcp7t import is_hcp7t, scan_hcp7t
+from pipeline.data.hcp7t_reader import HcpSubjectReader
 from pipeline.data.options import ImportOptions, Progress
 from pipeline.data.store import SubjectData
 from pipeline.errors import DataError
@@ -29,16 +35,16 @@ class Reader(Protocol):
         ...
 
 
-def find_layout(root: Path) -> Literal["cc2017", "bids"]:
-    """Tell the layout of a folder by its first names."""
-    if is_cc2017(root):
-        return "cc2017"
-    if is_bids(root):
-        return "bids"
+def find_layout(root: Path) -> str:
+    """Tell the layout of a folder by its first names: a key of :data:`READERS`."""
+    for name, belongs in LAYOUTS.items():
+        if belongs(root):
+            return name
     entries = sorted(p.name for p in root.iterdir())[:6] if root.is_dir() else []
     raise DataError(
-        f"{root}: expected CC2017's raw layout (subject1/fmri/seg1/cifti/*.dtseries.nii) or BIDS (sub-01/func), "
-        f"got {', '.join(entries) or 'an empty folder'}; name the folder that holds the subjects"
+        f"{root}: expected CC2017 raw (subject1/fmri/seg1/cifti/*.dtseries.nii) or preprocessed "
+        "(subj01_train_fmri.pt), the HCP's 7T movies (100610/.../tfMRI_MOVIE1_7T_AP_Atlas.dtseries.nii) or BIDS "
+        f"(sub-01/func), got {', '.join(entries) or 'an empty folder'}; name the folder that holds the subjects"
     )
 
 
@@ -60,6 +66,43 @@ class Cc2017Reader:
         return read_cc2017_subject(self.layout, subject, self.options, self.captions, progress)
 
 
+class Cc2017TensorReader:
+    """CC2017's preprocessed tensors."""
+
+    layout_name = "cc2017-pt"
+
+    def __init__(self, root: Path, options: ImportOptions, captions: Path | None) -> None:
+        self.layout = scan_cc2017_pt(root)
+        self.options, self.captions = options, captions
+        self.title, self.simulated = self.layout.title, self.layout.simulated
+        self.tr: float | None = self.layout.tr
+        self.subjects = sorted(self.layout.subjects)
+        self.notes: list[str] = []
+
+    def read(self, subject: str, progress: Progress | None = None) -> SubjectData:
+        """Read one subject, whole."""
+        return TensorSubjectReader(self.layout, subject, self.options, self.captions, progress).read()
+
+
+class HcpReader:
+    """The HCP's 7T movie runs."""
+
+    layout_name = "hcp7t"
+    simulated = False
+
+    def __init__(self, root: Path, options: ImportOptions, captions: Path | None) -> None:
+        self.layout = scan_hcp7t(root, options)
+        self.options, self.captions = options, captions
+        self.title = self.layout.title
+        self.tr: float | None = HCP_TR
+        self.subjects = sorted(self.layout.subjects)
+        self.notes: list[str] = []
+
+    def read(self, subject: str, progress: Progress | None = None) -> SubjectData:
+        """Read one subject, whole."""
+        return HcpSubjectReader(self.layout, subject, self.options, self.captions, progress).read()
+
+
 class BidsReader:
     """A BIDS folder."""
 
@@ -78,3 +121,18 @@ class BidsReader:
     def read(self, subject: str, progress: Progress | None = None) -> SubjectData:
         """Read one subject, whole."""
         return read_bids_subject(self.layout, subject, self.options, self.captions, progress)
+
+
+# In the order in which a folder is asked whether it is one.
+LAYOUTS: dict[str, Callable[[Path], bool]] = {
+    "cc2017": is_cc2017,
+    "cc2017-pt": is_cc2017_pt,
+    "hcp7t": is_hcp7t,
+    "bids": is_bids,
+}
+READERS: dict[str, Callable[[Path, ImportOptions, Path | None], Reader]] = {
+    "cc2017": Cc2017Reader,
+    "cc2017-pt": Cc2017TensorReader,
+    "hcp7t": HcpReader,
+    "bids": BidsReader,
+}

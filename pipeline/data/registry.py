@@ -39,7 +39,7 @@ class DatasetCard:
     Parameters
     ----------
     name, title : str
-    layout : {"cc2017", "bids"}
+    layout : {"cc2017", "cc2017-pt", "hcp7t", "bids"}
     simulated, built_in, ready : bool
         ``ready``: some subject is imported and can be loaded at once.
     source : str
@@ -47,7 +47,7 @@ class DatasetCard:
     tr : float or None
         Seconds.
     space : str
-        ``fs_LR_32k`` or ``volume``; empty until it is known.
+        ``fs_LR_32k``, ``volume`` or ``unknown``; empty before the first import.
     subject_names : tuple of str
         Every subject that :func:`load` takes.
     subjects : tuple of dict
@@ -195,7 +195,7 @@ def import_dataset(
     Parameters
     ----------
     path : path
-        Folder in CC2017's raw layout or in BIDS.
+        Folder of CC2017 (raw or preprocessed), of the HCP's 7T movies, or in BIDS.
     name : str
         Lower-case letters, digits, dots, dashes.
     home : path, optional

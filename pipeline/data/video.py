@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.data.tensorfilm import SUFFIX, TensorFilm
 from pipeline.errors import DataError
 
 STILLS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
@@ -134,12 +135,12 @@ class _Film:
 
 @dataclass
 class VideoStimulus:
-    """What was on the screen, clip by clip, from films or still images; implements :class:`~pipeline.clipset.Stimulus`.
+    """What was on the screen, clip by clip; implements :class:`~pipeline.clipset.Stimulus`.
 
     Parameters
     ----------
     files : list of Path
-        Films (anything FFmpeg reads) or still images.
+        Films (anything FFmpeg reads), still images, or tensors of frames (.pt).
     file : (n_clips,) int
         Which of ``files`` each clip is from.
     start : (n_clips,) float
@@ -156,7 +157,7 @@ class VideoStimulus:
     file: NDArray[np.int64]
     start: NDArray[np.float64]
     seconds: float
-    _films: dict[int, _Film] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _films: dict[int, _Film | TensorFilm] = field(default_factory=dict, init=False, repr=False, compare=False)
     _cache: OrderedDict[tuple[int, int | None], NDArray[np.uint8]] = field(
         default_factory=OrderedDict, init=False, repr=False, compare=False
     )
@@ -215,10 +216,11 @@ class VideoStimulus:
     def _still(self, which: int) -> bool:
         return self.files[which].suffix.lower() in STILLS
 
-    def _film(self, which: int) -> _Film:
+    def _film(self, which: int) -> _Film | TensorFilm:
         with self._lock:
             if which not in self._films:
-                self._films[which] = _Film(self.files[which])
+                path = self.files[which]
+                self._films[which] = TensorFilm(path) if path.suffix == SUFFIX else _Film(path)
             return self._films[which]
 
     def _image(self, which: int) -> NDArray[np.uint8]:

@@ -164,7 +164,7 @@ def regions_of(space: VoxelSpace, voxel_ids: NDArray[np.int64], parcellation: st
     if space.kind == "unknown":
         raise DataError(
             f"the {len(voxel_ids)} voxels have no known position, so nothing can be drawn on the cortex; "
-            "import the data set from its raw files"
+            "find them again with python -m pipeline recover-index, or import the data set from its raw files"
         )
     if space.kind == "volume":
         return None

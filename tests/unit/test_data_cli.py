@@ -26,7 +26,18 @@ def call(capsys, *arguments):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["datasets"], ["doctor"], ["import"], ["import-run"], ["lag"], ["reconstruct"]]
+    "command",
+    [
+        [],
+        ["datasets"],
+        ["doctor"],
+        ["import"],
+        ["import-run"],
+        ["lag"],
+        ["quality"],
+        ["recover-index"],
+        ["reconstruct"],
+    ],
 )
 def test_every_command_has_help(capsys, command):
     status, out, _ = call(capsys, *command, "--help")
