@@ -52,6 +52,8 @@ class Evaluation:
     summary : list of Summary
     notes : tuple of str
     versions : dict
+    judges : list of dict
+        Who judged: name, source, revision, checksum, preprocessing, versions.
     """
 
     facts: dict[str, Any]
@@ -60,6 +62,7 @@ class Evaluation:
     summary: list[Summary]
     notes: tuple[str, ...]
     versions: dict[str, str] = field(default_factory=dict)
+    judges: list[dict[str, Any]] = field(default_factory=list)
 
     def table(self) -> pd.DataFrame:
         """Return the rows as a data frame."""
@@ -77,6 +80,7 @@ class Evaluation:
             "scores": [one.to_dict() for one in self.summary],
             "notes": list(self.notes),
             "versions": self.versions,
+            "judges": self.judges,
         }
 
     def lines(self) -> list[str]:
@@ -121,7 +125,7 @@ def evaluate(
         raise ConfigError(f"--workers must lie in 1..{MAX_WORKERS}, got {workers}")
     ids, facts = source.clip_ids, source.facts
     judges, notes = load_judges(settings.judges)
-    known = [judge.name for judge in judges]
+    known = [{key: value for key, value in judge.to_dict().items() if key != "versions"} for judge in judges]
     parts = Parts(out / "parts", settings.fingerprint(source=facts["sha256"], clips=ids, judges=known), restart)
     tasks = [task for task in lay_cycle(len(ids), settings) if ids[task.index] not in parts.lines]
     total, done = len(ids), len(ids) - len(tasks)
@@ -141,6 +145,7 @@ def evaluate(
         {**facts, "n_clips": len(ids)}, settings, rows + more,
         summarise(rows + more, settings, frames_line([line.facts for line in lines if line.facts])),
         tuple(dict.fromkeys(said)), {package: version(package) for package in packages},
+        [judge.to_dict() for judge in judges],
     )  # fmt: skip
     evaluation.write(out)
     return evaluation
