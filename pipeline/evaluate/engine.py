@@ -25,6 +25,7 @@ from pipeline.evaluate.parts import Parts
 from pipeline.evaluate.settings import Settings
 from pipeline.evaluate.sources import Source
 from pipeline.evaluate.summary import Row, Summary, frames_line, summarise
+from pipeline.evaluate.worded import caption_rows
 from pipeline.evaluate.work import Line, Seen, Task, Worker
 from pipeline.paths import atomic_file, write_json
 
@@ -36,6 +37,7 @@ CHUNK = 8  # clips handed to a process at once: neighbours on the cycle share a 
 MAX_WORKERS = 16
 PACKAGES = ("numpy", "scikit-image", "opencv-python-headless", "scipy", "pillow", "av")
 JUDGE_PACKAGES = ("torch", "transformers", "timm")
+WORD_PACKAGES = ("sacrebleu", "nltk", "rouge-score", "textblob")
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,10 @@ def evaluate(
     if not rows:
         raise DataError(f"{facts['run']}: no clip could be scored; {lines[0].notes[0] if lines[0].notes else ''}")
     more, trouble = judged_rows(source, settings, judges, parts, progress)
-    said = [*source.notes, *notes, *trouble, *_counted(lines)]
-    packages = (*PACKAGES, *(JUDGE_PACKAGES if judges else ()))
+    words, rules = caption_rows(source, settings, judges)
+    more += words
+    said = [*source.notes, *notes, *trouble, *rules, *_counted(lines)]
+    packages = (*PACKAGES, *(JUDGE_PACKAGES if judges else ()), *(WORD_PACKAGES if words else ()))
     evaluation = Evaluation(
         {**facts, "n_clips": len(ids)}, settings, rows + more,
         summarise(rows + more, settings, frames_line([line.facts for line in lines if line.facts])),

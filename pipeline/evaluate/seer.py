@@ -164,6 +164,6 @@ def checksum(*files: Path) -> str:
 
 
 def short_reason(error: Exception) -> str:
-    """Return the first line of an error, for a sentence."""
-    text = str(error).strip()
-    return text.splitlines()[0][:160] if text else type(error).__name__
+    """Return what a library says of an error on one line, cut short, for a sentence."""
+    text = " ".join(str(error).split())
+    return text[:160] if text else type(error).__name__

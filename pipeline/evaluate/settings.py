@@ -18,6 +18,7 @@ PIXEL: Mapping[str, tuple[Convention, ...]] = {
     "hue_pcc": ("corrected", "paper"),
     "epe": ("corrected", "paper"),
 }
+CAPTION = "caption_"  # opens the name of every score of words
 CONTROLS = ("truth", "blurred", "grey", "reversed", "mispaired")
 VBENCH = ("motion_smoothness", "dynamic_degree", "dynamic_degree_difference")
 LOWER_IS_BETTER = ("epe", "shuffle_share", "dynamic_degree_difference")
@@ -38,6 +39,16 @@ LABELS = {
     "motion_smoothness": f"motion smoothness{STYLE}",
     "dynamic_degree": f"dynamic degree{STYLE}",
     "dynamic_degree_difference": f"clips whose dynamic degree is not the truth's{STYLE}",
+}
+WORDS = {
+    "bleu1": "BLEU-1 (mean of clips)",
+    "bleu4": "BLEU-4 (mean of clips)",
+    "meteor": "METEOR (exact and stem)",
+    "rouge1": "ROUGE-1",
+    "rougeL": "ROUGE-L",
+    "clip_s": "CLIP-S",
+    "concepts": "concepts named",
+    "verbs": "verbs named",
 }
 
 
@@ -79,4 +90,7 @@ def parse_convention(text: str) -> tuple[Convention, ...]:
 
 def label_of(metric: str) -> str:
     """Return the name to show of a metric."""
+    if metric.startswith(CAPTION):
+        measure, _, level = metric.removeprefix(CAPTION).rpartition("_")
+        return f"{WORDS[measure]}, C_{level}"
     return LABELS.get(metric, metric.replace("_way_", "-way, ").replace("_", " "))

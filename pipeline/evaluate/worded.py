@@ -6,14 +6,17 @@ decoded caption names too. Chance is the same score over mispaired clips.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.caption_stats import Stemmer, similarity_by_clip, words_of
-from pipeline.errors import NeuroVisError
+from pipeline.data.captions import read_captions_by_name
+from pipeline.data.clipfiles import clip_key
+from pipeline.errors import DataError, NeuroVisError
 from pipeline.evaluate.embedded import unit
 from pipeline.evaluate.seer import Seer
 from pipeline.evaluate.settings import CAPTION, Settings
@@ -32,10 +35,10 @@ WORD_RULE = (
     "Concept and verb accuracy of captions: share of the true caption's nouns (verbs) that the decoded caption holds, "
     "as Porter stems; nouns and verbs by TextBlob's lexicon tagger, forms of be, have and do left out."
 )
-AUXILIARY = frozenset(
-    "be am is are was were been being have has had having do does did doing done 's 're 've can could may might must "
-    "shall should will would".split()
-)
+AUXILIARY = frozenset([
+    "be", "am", "is", "are", "was", "were", "been", "being", "have", "has", "had", "having", "do", "does", "did",
+    "doing", "done", "'s", "'re", "'ve",
+])  # fmt: skip
 
 
 def caption_rows(source: Source, settings: Settings, judges: Sequence[Seer]) -> tuple[list[Row], list[str]]:
@@ -97,7 +100,6 @@ def shared_words(decoded: str, true: str, kind: str) -> float:
 
     stem = Stemmer().stem
     prefix = "NN" if kind == "object" else "VB"
-    # The apostrophe of a form such as "'s" is no word of its own.
     wanted = {stem(w.lower()) for w, t in tag(true) if t.startswith(prefix) and w.lower() not in AUXILIARY}
     held = {stem(word.lower()) for word in words_of(decoded)}
     return len(wanted & held) / len(wanted) if wanted else float("nan")
@@ -147,7 +149,7 @@ def _plain(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def read_caption_file(path: Any, clip_ids: Sequence[str]) -> Mapping[str, dict[str, str]]:
+def read_caption_file(path: Path, clip_ids: Sequence[str]) -> dict[str, dict[str, str]]:
     """Read captions by clip name (:func:`pipeline.data.captions.read_captions_by_name`) for these clips.
 
     Raises
@@ -155,17 +157,9 @@ def read_caption_file(path: Any, clip_ids: Sequence[str]) -> Mapping[str, dict[s
     DataError
         The file cannot be read, or names none of the clips.
     """
-    from pipeline.data.captions import read_captions_by_name
-    from pipeline.errors import DataError
-
-    known = {_key(name): levels for name, levels in read_captions_by_name(path).items()}
-    found = {clip_id: known[_key(clip_id)] for clip_id in clip_ids if _key(clip_id) in known}
+    known = {clip_key(name): levels for name, levels in read_captions_by_name(path).items()}
+    found = {clip_id: known[clip_key(clip_id)] for clip_id in clip_ids if clip_key(clip_id) in known}
     if not found:
-        raise DataError(f"{path.name}: expected captions of clips such as {clip_ids[0]}, got {', '.join(list(known)[:3])}")
+        got = ", ".join(list(known)[:3])
+        raise DataError(f"{path.name}: expected captions of clips such as {clip_ids[0]}, got {got}; check the names")
     return found
-
-
-def _key(name: str) -> str:
-    from pipeline.peers import clip_key
-
-    return clip_key(name)
