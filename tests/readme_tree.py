@@ -36,6 +36,7 @@ ABOUT = {
     "benchmarks/": "speed, measured; one command each",
     "benchmarks/evaluate.json": "its last figures, with the machine and the date",
     "benchmarks/page.json": "its last figures, with the machine and the date",
+    "benchmarks/real_clips.json": "its last figures, with judge, convention, frames and the date",
     "benchmarks/reconstruct.json": "its last figures, with the machine and the date",
     "benchmarks/start.json": "its last figures, with the machine and the date",
     "neurovis/": "the user interface: tabs, players, server",

@@ -42,8 +42,8 @@ def test_the_phantom_s_captions_name_one_object_and_one_motion():
     assert named_in("against the deep sea approaches the viewer and grows") == {"motion": "approach"}
     assert named_in("a large hat in front of white snow") == {"object": "hat"}
     assert named_in("a cat and a dog that stays still") == {"motion": "still"}
-    records = [json.loads(line) for line in open(PHANTOM_ASSETS / "runs" / "phantom-sub-01" / "clips.jsonl")]
-    for record in records:
+    table = PHANTOM_ASSETS / "runs" / "phantom-sub-01" / "clips.jsonl"
+    for record in map(json.loads, table.read_text(encoding="utf-8").splitlines()):
         labels = {"object": record["labels"]["object"], "motion": record["labels"]["motion"]}
         assert named_in(record["captions"]["holi"]) == labels
 
