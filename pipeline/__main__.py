@@ -271,12 +271,19 @@ def evaluate(
     truth: Annotated[Path | None, typer.Option(help="True clips, with --recon, instead of a run")] = None,
     recon: Annotated[Path | None, typer.Option(help="Reconstructed clips of the same names")] = None,
     convention: Annotated[str, typer.Option(help="corrected, paper, both, or all (with neurons)")] = "corrected",
-    judges: Annotated[str | None, typer.Option(help="phantom, paper, none, hub ids, folders")] = None,
+    judges: Annotated[
+        str | None,
+        typer.Option(help="phantom, paper, imagenet, none, hub ids, folders, vifi:FILE, timm:NAME"),
+    ] = None,
+    captions: Annotated[Path | None, typer.Option(help="Of the true clips in --truth: JSON or JSONL by name")] = None,
+    decoded_captions: Annotated[Path | None, typer.Option(help="What was decoded of them, to score the words")] = None,
+    vbench: Annotated[bool, typer.Option("--vbench", help="Smoothness and dynamic degree, VBench-style")] = False,
     variants: Annotated[str, typer.Option(help="Such as full,anchor,anchor+holi")] = "full",
     against: Annotated[str | None, typer.Option(help="Run to test against, clip by clip")] = None,
     controls: Annotated[bool, typer.Option("--controls", help="Score the five controls too")] = False,
     shuffle: Annotated[bool, typer.Option(help="Run the shuffle test, most of the time spent")] = True,
-    budget: Annotated[bool, typer.Option("--budget", help="Measure the error budget where it is not known")] = False,
+    budget: Annotated[bool, typer.Option("--budget", help="Measure the error budget of a phantom run")] = False,
+    budget_clips: Annotated[int | None, typer.Option(min=2, help="On its first clips only")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of pairings, frame orders and intervals")] = 0,
     fps_truth: Annotated[float | None, typer.Option(help="Frames a second; default what the files tell")] = None,
     fps_recon: Annotated[float | None, typer.Option(help="Frames a second; default what the files tell")] = None,
@@ -294,9 +301,12 @@ def evaluate(
         raise ConfigError("--variants names no variant; leave it out for full")
     settings = Settings(
         conventions=parse_convention(convention), variants=chosen, controls=controls, judges=parse_words(judges),
-        shuffle=shuffle, seed=seed,
+        shuffle=shuffle, vbench=vbench, seed=seed,
     )  # fmt: skip
-    request = Request(tuple(runs or ()), truth, recon, against, fps_truth, fps_recon, budget)
+    request = Request(
+        tuple(runs or ()), truth, recon, against, fps_truth, fps_recon, budget=budget or budget_clips is not None,
+        budget_clips=budget_clips, captions=captions, decoded_captions=decoded_captions,
+    )  # fmt: skip
     with progress_bar("evaluate") as tell:
         done, facts = evaluate_all(
             request, settings, out, workers=workers, restart=restart, home=home, progress=tell

@@ -34,6 +34,11 @@ PUBLISHED_SIMILARITY = {
 }
 
 
+NAMES = dict(
+    zip(SIMILARITIES, ("BLEU-1", "BLEU-4", "METEOR (exact and stem)", "ROUGE-1", "ROUGE-L", "CLIP-S"), strict=True)
+)
+
+
 class SimilaritySettings(BaseModel):
     """The choices that the paper leaves open; each has an influence on the value."""
 
@@ -181,6 +186,20 @@ def caption_similarity(
     return found
 
 
+def similarity_by_clip(candidates: Sequence[str], references: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """Return each clip's own BLEU-1, BLEU-4 (sentences, smoothed), METEOR, ROUGE-1 and ROUGE-L: key -> (n_clips,)."""
+    from sacrebleu.metrics import BLEU
+
+    chosen = SimilaritySettings(bleu="sentence")
+    texts = list(zip(map(str, candidates), map(str, references), strict=True))
+    found: dict[str, Sequence[float]] = {}
+    for order in (1, 4):
+        metric = BLEU(max_ngram_order=order, lowercase=chosen.lowercase, effective_order=True)
+        found[f"bleu{order}"] = [metric.sentence_score(c, [r]).score / 100 for c, r in texts]
+    found |= {"meteor": _meteor_values(texts, chosen), **_rouge_values(texts, chosen)}
+    return {key: np.asarray(values, dtype=np.float64) for key, values in found.items()}
+
+
 def pooled_text_embedding(world: World, batch: int = 64) -> Embed:
     """Return an embedding for CLIP-S: the text tower's pooled output, before any projection.
 
@@ -239,13 +258,6 @@ def _bleu(pair: Pair, texts: list[tuple[str, str]], chosen: SimilaritySettings) 
 
 def _meteor(pair: Pair, texts: list[tuple[str, str]], chosen: SimilaritySettings) -> CaptionStatistic:
     """METEOR (Lavie and Agarwal 2007) without its synonym stage."""
-    from nltk.translate.meteor_score import single_meteor_score
-
-    stemmer, fold = _Stemmer(), str.lower if chosen.lowercase else str
-    values = [
-        single_meteor_score(_words(r), _words(c), preprocess=fold, stemmer=stemmer, wordnet=_NoSynonyms())
-        for c, r in texts
-    ]
     how = {
         **_how(chosen),
         "stages": ["exact", "Porter stem"],
@@ -254,18 +266,31 @@ def _meteor(pair: Pair, texts: list[tuple[str, str]], chosen: SimilaritySettings
         "beta": 3,
         "gamma": 0.5,
     }
-    return _mean("meteor", "METEOR (exact and stem)", pair, values, "nltk", how)
+    return _mean("meteor", NAMES["meteor"], pair, _meteor_values(texts, chosen), "nltk", how)
+
+
+def _meteor_values(texts: list[tuple[str, str]], chosen: SimilaritySettings) -> list[float]:
+    from nltk.translate.meteor_score import single_meteor_score
+
+    stemmer, fold = Stemmer(), str.lower if chosen.lowercase else str
+    return [
+        single_meteor_score(words_of(r), words_of(c), preprocess=fold, stemmer=stemmer, wordnet=_NoSynonyms())
+        for c, r in texts
+    ]
 
 
 def _rouge(pair: Pair, texts: list[tuple[str, str]], chosen: SimilaritySettings) -> list[CaptionStatistic]:
     """F values of ROUGE-1 and ROUGE-L."""
+    how = {**_how(chosen), "value": "F", "stemmer": chosen.rouge_stemmer, "lowercase": True}
+    return [_mean(k, NAMES[k], pair, v, "rouge-score", how) for k, v in _rouge_values(texts, chosen).items()]
+
+
+def _rouge_values(texts: list[tuple[str, str]], chosen: SimilaritySettings) -> dict[str, list[float]]:
     from rouge_score.rouge_scorer import RougeScorer
 
     scorer = RougeScorer(["rouge1", "rougeL"], use_stemmer=chosen.rouge_stemmer)
     scores = [scorer.score(r, c) for c, r in texts]
-    how = {**_how(chosen), "value": "F", "stemmer": chosen.rouge_stemmer, "lowercase": True}
-    names = {"rouge1": "ROUGE-1", "rougeL": "ROUGE-L"}
-    return [_mean(k, name, pair, [s[k].fmeasure for s in scores], "rouge-score", how) for k, name in names.items()]
+    return {key: [float(score[key].fmeasure) for score in scores] for key in ("rouge1", "rougeL")}
 
 
 def _how(chosen: SimilaritySettings) -> dict[str, Any]:
@@ -281,12 +306,12 @@ def _embedded(embed: Embed, texts: list[str]) -> NDArray[np.float64]:
     return np.asarray(codes / norms[:, None])
 
 
-def _words(text: str) -> list[str]:
+def words_of(text: str) -> list[str]:
     """Words and numbers; punctuation is no word."""
     return re.findall(r"\w+(?:['\u2019-]\w+)*", text)
 
 
-class _Stemmer:
+class Stemmer:
     """NLTK's Porter stemmer, which forgets nothing: captions repeat their words."""
 
     def __init__(self) -> None:

@@ -73,7 +73,7 @@ def shuffle_test(
     orders = rng.permuted(np.tile(np.arange(n_frames), (n_clips, n_orders, 1)), axis=2)
     step = np.arange(n_frames - 1)
     true_order, shuffled = np.empty(n_clips), np.empty((n_clips, n_orders))
-    flow, prepare = _flow(convention), _prepare(convention, size)
+    flow, prepare = pair_flow(convention), _prepare(convention, size)
     for i in range(n_clips):
         shown, made = prepare(truth[i]), prepare(reconstruction[i])
         table = _pair_table(shown, made, flow)
@@ -90,7 +90,7 @@ def end_point_errors(
     values = np.full(len(truth), np.nan)
     if truth.shape[1] < 2:
         return values
-    flow, prepare = _flow(convention), _prepare(convention, size)
+    flow, prepare = pair_flow(convention), _prepare(convention, size)
     for i in range(len(truth)):
         shown, made = prepare(truth[i]), prepare(reconstruction[i])
         pairs = [(flow(*shown[t : t + 2]), flow(*made[t : t + 2])) for t in range(len(shown) - 1)]
@@ -111,11 +111,17 @@ def _pair_table(shown: Video, made: Video, flow: FlowOfPair) -> NDArray[np.float
     return table
 
 
+def grey_frames(clip: Video, size: int) -> Video:
+    """Return a clip (n_frames, h, w, 3) as the grey frames (n_frames, size, size) that flow is measured on."""
+    return _prepare("corrected", size)(clip)
+
+
 def _distance(a: Flow, b: Flow) -> float:
     return float(np.sqrt(np.square(a - b).sum(axis=-1)).mean(dtype=np.float64))
 
 
-def _flow(convention: str) -> FlowOfPair:
+def pair_flow(convention: str) -> FlowOfPair:
+    """Return what computes the flow (height, width, 2) px from one grey frame to the next under a convention."""
     import cv2
 
     if convention == "paper":

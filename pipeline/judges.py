@@ -92,7 +92,7 @@ class Judge:
         facts = _read_facts(source)
         try:
             model, info = AutoModelForImageClassification.from_pretrained(
-                source, use_safetensors=True, output_loading_info=True
+                source, use_safetensors=_safetensors_only(source), output_loading_info=True
             )
         except OSError as error:
             raise WeightsError(_missing(source)) from error
@@ -226,6 +226,11 @@ def _read_facts(source: str | Path) -> JudgeFacts:
         mean=tuple(processor["image_mean"]),
         std=tuple(processor["image_std"]),
     )
+
+
+def _safetensors_only(source: str | Path) -> bool | None:
+    """Our own judges are safetensors; of others, old ones are pickles, which transformers reads as tensors only."""
+    return True if isinstance(source, Path) and (source / FACTS_FILE).is_file() else None
 
 
 def _missing(source: str | Path) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.errors import ConfigError, DataError
 
 N_TRUE = {"corrected": 1, "paper": 3}  # how many of the true frame's top classes stand for the truth
+BLOCK = 64  # rows at a time
 
 Scores = NDArray[np.floating]
 Values = NDArray[np.float64]
@@ -36,7 +37,7 @@ def n_way_accuracy_closed_form(scores: Scores, true_class: NDArray[np.integer], 
     n, n_classes = _check(scores, n_way, n_true=1)
     if true_class.shape != (n,) or (n and not (true_class.min() >= 0 and true_class.max() < n_classes)):
         raise DataError(f"n_way_accuracy: true_class must be ({n},) in 0..{n_classes - 1}, got {true_class.shape}")
-    n_below = np.count_nonzero(scores < scores[np.arange(n), true_class][:, None], axis=1)
+    n_below = _count_below(scores, scores[np.arange(n), true_class])
     return _win_table(n_classes - 1, n_way - 1)[n_below]
 
 
@@ -66,10 +67,9 @@ def n_way_accuracy(truth_scores: Scores, scores: Scores, n_way: int, convention:
         return n_way_accuracy_closed_form(scores, truth_scores.argmax(axis=1), n_way)
     _check(truth_scores, n_way, n_true=3)
     _, n_classes = _check(scores, n_way, n_true=3)
-    top3 = np.argpartition(truth_scores, -3, axis=1)[:, -3:]
-    true_scores = np.take_along_axis(scores, top3, axis=1)
-    best = true_scores.max(axis=1, keepdims=True)
-    n_below = np.count_nonzero(scores < best, axis=1) - np.count_nonzero(true_scores < best, axis=1)
+    true_scores = np.take_along_axis(scores, _top_classes(truth_scores, 3), axis=1)
+    best = true_scores.max(axis=1)
+    n_below = _count_below(scores, best) - np.count_nonzero(true_scores < best[:, None], axis=1)
     return _win_table(n_classes - 3, n_way - 1)[n_below]
 
 
@@ -85,6 +85,39 @@ def n_way_chance(truth_scores: Scores, scores: Scores, n_way: int, convention: s
     return float(
         np.mean([n_way_accuracy(np.roll(truth_scores, s, axis=0), scores, n_way, convention).mean() for s in shifts])
     )
+
+
+def _count_below(scores: Scores, level: Scores) -> NDArray[np.int64]:
+    """How many scores of each row (n, n_classes) lie below its level (n,).
+
+    Eight comparisons, a byte each, are added at a time as one 64-bit number; after at most 255 sums no byte overflows.
+    """
+    n, n_classes = scores.shape
+    width = -(-n_classes // 8)
+    below = np.zeros((n, 8 * width), dtype=np.bool_)
+    np.less(scores, level[:, None], out=below[:, :n_classes])
+    words = below.view(np.uint64)
+    total = np.zeros(n, dtype=np.int64)
+    for start in range(0, width, 255):
+        sums = np.ascontiguousarray(words[:, start : start + 255].sum(axis=1, dtype=np.uint64))
+        total += sums.view(np.uint8).reshape(n, 8).sum(axis=1, dtype=np.int64)
+    return total
+
+
+def _top_classes(scores: Scores, k: int) -> NDArray[np.int64]:
+    """Return the k best classes of each row, (n, k): k rounds of the maximum, in blocks that stay in the cache.
+
+    Several times as fast as a partial sort of a thousand classes; of equal scores the first class is taken.
+    """
+    found = np.empty((len(scores), k), dtype=np.int64)
+    for start in range(0, len(scores), BLOCK):
+        block = scores[start : start + BLOCK].copy()
+        rows = np.arange(len(block))
+        for j in range(k):
+            best = block.argmax(axis=1)
+            found[start : start + BLOCK, j] = best
+            block[rows, best] = -np.inf
+    return found
 
 
 def _win_table(n_others: int, n_drawn: int) -> Values:

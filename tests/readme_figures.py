@@ -1,7 +1,7 @@
-"""The figures in README.md, made from ``assets/phantom/manifest.json``, so that none is typed by hand.
+"""The figures in README.md, made from the phantom's manifest and from benchmarks, so that none is typed by hand.
 
-``make tree`` (``python tests/readme_figures.py``) rewrites each block between its two markers; a test fails when one is
-not what its module would write.
+``make tree`` (``python tests/readme_figures.py``) rewrites the blocks between their markers; a test fails when one is
+not what this module would write.
 """
 
 from __future__ import annotations
@@ -18,6 +18,25 @@ MANIFEST = ROOT / "assets" / "phantom" / "manifest.json"
 NONE = "No run of the phantom is scored yet: `python -m training phantom` makes and scores them."
 START, END = "<!-- scores -->", "<!-- end of scores -->"
 STEPS = {"truth": "the truth itself", "round_trip": "autoencoder round trip", "true_cues": "rendered from true cues"}
+REAL = ROOT / "benchmarks" / "real_clips.json"
+REAL_START, REAL_END = "<!-- real clips -->", "<!-- end of real clips -->"
+REAL_ROWS = {
+    "full": "NeuroClips' reconstructions",
+    "control-truth": "control: the truth itself",
+    "control-blurred": "control: its blurred copy",
+    "control-grey": "control: a grey frame",
+    "control-reversed": "control: the truth in reversed order",
+    "control-mispaired": "control: another clip",
+}
+REAL_COLUMNS = {
+    "2_way_image": "2-way",
+    "50_way_image": "50-way",
+    "ssim": "SSIM",
+    "psnr": "PSNR, dB",
+    "hue_pcc": "hue",
+    "epe": "EPE, px",
+    "shuffle_share": "shuffles with lower EPE",
+}
 VARIANTS = {
     "full": "all cues",
     "anchor": "without C_anchor",
@@ -38,14 +57,57 @@ def figures() -> str:
     return "\n".join([*lines, "", END])
 
 
+def real_clips() -> str:
+    """Return the block about the eight real clips, made from ``benchmarks/real_clips.json``."""
+    found = json.loads(REAL.read_text(encoding="utf-8"))
+    judges = " and ".join(judge["name"] for judge in found["judges"]) or "none"
+    lines = [
+        REAL_START,
+        "",
+        f"{found['n_clips']} real clips of CC2017 (256-colour GIFs) and NeuroClips' published reconstructions of them, "
+        f"mean over clips (chance: over mispaired clips). Judge of the N-way columns: {judges}. Eight clips are few: "
+        "the table shows what each number is worth, it ranks nothing.",
+    ]
+    for convention in ("corrected", "paper"):
+        lines += ["", *_real_table(found["scores"], convention)]
+    return "\n".join([*lines, "", REAL_END])
+
+
 def replaced(readme: str) -> str:
-    """Return the README's text with the figures as they should be."""
-    blocks = (START, END, figures()), (readme_importance.START, readme_importance.END, readme_importance.figures())
-    for start, end, block in blocks:
-        before, _, rest = readme.partition(start)
-        _, _, after = rest.partition(end)
-        readme = f"{before}{block}{after}"
+    """Return the README's text with the figures as they should be; a block without its markers is left out."""
+    blocks = (START, END, figures), (REAL_START, REAL_END, real_clips), readme_importance.BLOCK
+    for start, end, make in blocks:
+        if start in readme:
+            before, _, rest = readme.partition(start)
+            _, _, after = rest.partition(end)
+            readme = f"{before}{make()}{after}"
     return readme
+
+
+def _real_table(scores: dict[str, Any], convention: str) -> list[str]:
+    """One convention: a row a variant, a column a metric that was measured."""
+    own = {v: {s["metric"]: s for s in rows if s["convention"] == convention} for v, rows in scores.items()}
+    columns = {metric: name for metric, name in REAL_COLUMNS.items() if metric in own["full"]}
+    frames = own["full"]["ssim"]["frames"], own["full"]["epe"]["frames"].rpartition(", ")[2]
+    return [
+        f"Convention `{convention}`, {frames[0]}; EPE {frames[1]}:",
+        "",
+        f"| | {' | '.join(columns.values())} |",
+        f"|---|{'---|' * len(columns)}",
+        *(
+            f"| {label} | {' | '.join(_real_cell(own[variant].get(metric)) for metric in columns)} |"
+            for variant, label in REAL_ROWS.items()
+            if variant in own
+        ),
+    ]
+
+
+def _real_cell(score: dict[str, Any] | None) -> str:
+    if score is None:
+        return ""
+    if score["value"] is None:
+        return "not defined"
+    return f"{score['value']:.3f}" + ("" if score["chance"] is None else f" ({score['chance']:.3f})")
 
 
 def _cell(score: dict[str, Any]) -> str:

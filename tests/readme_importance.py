@@ -34,3 +34,6 @@ def _place(key: tuple[str, str]) -> tuple[int, str]:
 
 def _cell(row: dict[str, Any]) -> str:
     return f"{row['auc']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+
+
+BLOCK = START, END, figures

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ConfigError, DataError, NeuroVisError
+from pipeline.errors import ConfigError, NeuroVisError
 from pipeline.evaluate.budget import budget_csv, budget_rows, error_budget, measure_budget
 from pipeline.evaluate.compare import compare
 from pipeline.evaluate.engine import Evaluation, evaluate
 from pipeline.evaluate.settings import Settings
 from pipeline.evaluate.sources import FolderSource, RunSource, Source
 from pipeline.evaluate.tables import write_tables
+from pipeline.evaluate.worded import read_caption_file
 from pipeline.paths import PHANTOM_ASSETS, atomic_file, write_json
 from pipeline.paths import home as working_folder
 
@@ -34,7 +35,11 @@ class Request:
         A run that the first one is tested against, clip by clip.
     fps_truth, fps_recon : float, optional
     budget : bool
-        Measure the error budget where it is not known yet.
+        Measure the error budget on the run's own clips, also where a shipped one is known.
+    budget_clips : int, optional
+        On so many of them, the first.
+    captions, decoded_captions : Path, optional
+        Of a pair of folders: captions of the true clips, and what was decoded, by clip name.
     """
 
     runs: Sequence[str] = ()
@@ -44,6 +49,9 @@ class Request:
     fps_truth: float | None = None
     fps_recon: float | None = None
     budget: bool = False
+    budget_clips: int | None = None
+    captions: Path | None = None
+    decoded_captions: Path | None = None
 
 
 def evaluate_all(
@@ -83,7 +91,7 @@ def evaluate_all(
         facts["paired"] = {name: [t.to_dict() for t in found] for name, found in tests.items()}
         write_json(out / "paired.json", {"against": names[-1], "tests": facts["paired"]})
     facts["tables"] = [path.name for path in write_tables(done, out)]
-    facts["budget"], facts["budget_note"] = _budget(sources, request.budget, out, home, progress)
+    facts["budget"], facts["budget_note"] = _budget(sources, request, out, home, progress)
     return done, facts
 
 
@@ -95,12 +103,17 @@ def sources_of(request: Request, home: Path | None = None) -> list[Source]:
     ConfigError
         Neither or both of runs and folders, or a run that is not found.
     """
-    pair = request.truth, request.recon
-    if bool(request.runs) == any(pair) or any(pair) != all(pair):
+    folders = request.truth, request.recon
+    if bool(request.runs) == any(folders) or any(folders) != all(folders):
         raise ConfigError("evaluate: expected --run RUN, or --truth DIR and --recon DIR, got neither, half or both")
     found: list[Source] = [RunSource(find_run(name, home)) for name in request.runs]
     if request.truth and request.recon:
-        found.append(FolderSource(request.truth, request.recon, None, request.fps_truth, request.fps_recon))
+        pair = FolderSource(request.truth, request.recon, None, request.fps_truth, request.fps_recon)
+        files = (request.captions, request.decoded_captions)
+        captions, decoded = ({} if path is None else read_caption_file(path, pair.clip_ids) for path in files)
+        found.append(replace(pair, captions=captions, decoded=decoded))
+    elif request.captions or request.decoded_captions:
+        raise ConfigError("evaluate: a file of captions goes with --truth and --recon; a run holds its own captions")
     if request.against is not None:
         found.append(RunSource(find_run(request.against, home)))
     return found
@@ -116,18 +129,20 @@ def find_run(name: str, home: Path | None = None) -> Path:
 
 
 def _budget(
-    sources: Sequence[Source], measure: bool, out: Path, home: Path | None, progress: Progress | None
+    sources: Sequence[Source], request: Request, out: Path, home: Path | None, progress: Progress | None
 ) -> tuple[list[dict[str, Any]], str | None]:
     """Return the budget's rows of the first run, and a sentence where there are none."""
     first = sources[0]
     if not isinstance(first, RunSource):
         return [], "The error budget needs a run whose cues are known; a pair of folders has none."
-    steps, note = error_budget(first.run), None
-    if measure and not steps:
-        try:
-            steps = measure_budget(first.run, home, progress)
-        except (NeuroVisError, DataError) as error:
-            note = f"The error budget could not be measured: {error}."
+    note = None
+    try:
+        if request.budget:
+            steps = measure_budget(first.run, home, progress, request.budget_clips)
+        else:
+            steps = error_budget(first.run)
+    except NeuroVisError as error:
+        steps, note = [], f"The error budget could not be measured: {error}."
     if not steps:
         return [], note or "The error budget of this run is not known; measure it with --budget."
     with atomic_file(out / "budget.csv") as temporary:

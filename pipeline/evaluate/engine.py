@@ -25,6 +25,7 @@ from pipeline.evaluate.parts import Parts
 from pipeline.evaluate.settings import Settings
 from pipeline.evaluate.sources import Source
 from pipeline.evaluate.summary import Row, Summary, frames_line, summarise
+from pipeline.evaluate.worded import caption_rows
 from pipeline.evaluate.work import Line, Seen, Task, Worker
 from pipeline.paths import atomic_file, write_json
 
@@ -36,6 +37,7 @@ CHUNK = 8  # clips handed to a process at once: neighbours on the cycle share a 
 MAX_WORKERS = 16
 PACKAGES = ("numpy", "scikit-image", "opencv-python-headless", "scipy", "pillow", "av")
 JUDGE_PACKAGES = ("torch", "transformers", "timm")
+WORD_PACKAGES = ("sacrebleu", "nltk", "rouge-score", "textblob")
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Evaluation:
     summary : list of Summary
     notes : tuple of str
     versions : dict
+    judges : list of dict
+        Who judged: name, source, revision, checksum, preprocessing, versions.
     """
 
     facts: dict[str, Any]
@@ -60,6 +64,7 @@ class Evaluation:
     summary: list[Summary]
     notes: tuple[str, ...]
     versions: dict[str, str] = field(default_factory=dict)
+    judges: list[dict[str, Any]] = field(default_factory=list)
 
     def table(self) -> pd.DataFrame:
         """Return the rows as a data frame."""
@@ -77,6 +82,7 @@ class Evaluation:
             "scores": [one.to_dict() for one in self.summary],
             "notes": list(self.notes),
             "versions": self.versions,
+            "judges": self.judges,
         }
 
     def lines(self) -> list[str]:
@@ -121,7 +127,7 @@ def evaluate(
         raise ConfigError(f"--workers must lie in 1..{MAX_WORKERS}, got {workers}")
     ids, facts = source.clip_ids, source.facts
     judges, notes = load_judges(settings.judges)
-    known = [judge.name for judge in judges]
+    known = [{key: value for key, value in judge.to_dict().items() if key != "versions"} for judge in judges]
     parts = Parts(out / "parts", settings.fingerprint(source=facts["sha256"], clips=ids, judges=known), restart)
     tasks = [task for task in lay_cycle(len(ids), settings) if ids[task.index] not in parts.lines]
     total, done = len(ids), len(ids) - len(tasks)
@@ -135,12 +141,15 @@ def evaluate(
     if not rows:
         raise DataError(f"{facts['run']}: no clip could be scored; {lines[0].notes[0] if lines[0].notes else ''}")
     more, trouble = judged_rows(source, settings, judges, parts, progress)
-    said = [*source.notes, *notes, *trouble, *_counted(lines)]
-    packages = (*PACKAGES, *(JUDGE_PACKAGES if judges else ()))
+    words, rules = caption_rows(source, settings, judges)
+    more += words
+    said = [*source.notes, *notes, *trouble, *rules, *_counted(lines)]
+    packages = (*PACKAGES, *(JUDGE_PACKAGES if judges else ()), *(WORD_PACKAGES if words else ()))
     evaluation = Evaluation(
         {**facts, "n_clips": len(ids)}, settings, rows + more,
         summarise(rows + more, settings, frames_line([line.facts for line in lines if line.facts])),
         tuple(dict.fromkeys(said)), {package: version(package) for package in packages},
+        [judge.to_dict() for judge in judges],
     )  # fmt: skip
     evaluation.write(out)
     return evaluation

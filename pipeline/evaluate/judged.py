@@ -1,16 +1,17 @@
-"""What needs all clips at once: N-way accuracy, recognition of known labels, CLIP scores, retrieval."""
+"""What needs all clips at once: N-way accuracy, recognition of known labels, and what embeddings tell."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import NeuroVisError
-from pipeline.evaluate.judging import Seer, label_from
+from pipeline.evaluate.embedded import CHANCE_SHIFTS, Found, by_clip, feature_scores, retrieval, unit, vifi_scores
+from pipeline.evaluate.judging import label_from
 from pipeline.evaluate.parts import Parts
+from pipeline.evaluate.seer import Seer
 from pipeline.evaluate.settings import CONTROLS, Settings
 from pipeline.evaluate.sources import Source
 from pipeline.evaluate.summary import CONTROL, Row
@@ -18,9 +19,6 @@ from pipeline.nway import N_TRUE, n_way_accuracy
 
 Progress = Callable[[int, int, str], None]
 Rows3 = list[NDArray[np.float32]]
-Found = tuple[str, str, NDArray[np.float64], float | None]  # metric, convention, values by clip, chance
-CHANCE_SHIFTS = 5  # mispairings behind the chance of N-way accuracy: every clip against that many others
-TOP = (1, 10)
 
 
 def judged_rows(
@@ -30,6 +28,7 @@ def judged_rows(
     rows: list[Row] = []
     notes: list[str] = []
     variants = [*settings.variants, *(CONTROL + c for c in CONTROLS if settings.controls)]
+    vifi = _vifi(source, judges, parts, variants)
     for judge in judges:
         for variant in variants:
             if progress:
@@ -39,7 +38,8 @@ def judged_rows(
                 continue
             found: list[Found] = []
             if judge.kind == "features":
-                found += _clip_scores(truth, made, settings, notes)
+                gate = by_clip(ids, None if vifi is None else vifi[variant])
+                found += feature_scores(judge.family, truth, made, settings, gate, notes)
             else:
                 found += _n_way(judge, truth, made, settings, notes)
                 found += _recognised(judge, source, indices, made, settings, notes)
@@ -114,73 +114,24 @@ def _recognised(
     return [(metric, c, values, chance) for c in settings.conventions if c in N_TRUE]
 
 
-def _clip_scores(truth: Rows3, made: Rows3, settings: Settings, notes: list[str]) -> list[Found]:
-    """Mean cosine of true and made frames, and CLIP-pcc: the mean cosine of a reconstruction's adjacent frames."""
-    one, other = [_unit(a) for a in truth], [_unit(b) for b in made]
-    similar = np.array([_alike(a, b) for a, b in zip(one, other, strict=True)])
-    chance = float(np.mean([_alike(a, b) for a, b in zip([*one[1:], one[0]], other, strict=True)]))
-    found: list[Found] = [
-        ("clip_similarity", c, similar, chance if len(one) > 1 else None) for c in settings.conventions if c in N_TRUE
-    ]
-    if "corrected" in settings.conventions:
-        adjacent = [np.nan if len(b) < 2 else float((b[1:] * b[:-1]).sum(1).mean()) for b in other]
-        found.append(("clip_pcc", "corrected", np.array(adjacent), None))
-    if "neurons" in settings.conventions:
-        every = [np.nan if len(b) < 2 else float((b @ b.T)[np.triu_indices(len(b), 1)].mean()) for b in other]
-        found.append(("clip_pcc", "neurons", np.array(every), None))
-    if "paper" in settings.conventions:
-        notes.append("CLIP-pcc (paper) is left out: its threshold needs ViFi-CLIP, for which no loader is at hand.")
+def _vifi(
+    source: Source, judges: Sequence[Seer], parts: Parts, variants: Sequence[str]
+) -> dict[str, dict[str, float]] | None:
+    """Return variant -> clip id -> VIFI score, None where no judge is a ViFi-CLIP."""
+    judge = next((j for j in judges if j.family == "vifi"), None)
+    if judge is None:
+        return None
+    found = {}
+    for variant in variants:
+        ids, _, truth, made = _gather(source, parts, f"{judge.name}|{variant}")
+        found[variant] = dict(zip(ids, vifi_scores(truth, made).tolist(), strict=True)) if ids else {}
     return found
-
-
-def retrieval(truth: NDArray[np.float64], made: NDArray[np.float64], settings: Settings) -> list[Found]:
-    """Top-1 and top-10 retrieval by the cosine of (n, d) rows of length one, in both directions.
-
-    ``corrected``: the expectation over all draws of a pool of ``settings.pool`` clips that holds the true one. With A
-    of the other n - 1 clips at least as like, the number of them drawn is hypergeometric, and top-k is the chance
-    that fewer than k are. ``paper``: contiguous blocks; clips after the last whole block are not scored.
-    """
-    from scipy.stats import hypergeom
-
-    n = len(truth)
-    if n < 2:
-        return []
-    pool, alike = min(settings.pool, n), made @ truth.T
-    found: list[Found] = []
-    for direction, table in (("recon_to_truth", alike), ("truth_to_recon", alike.T)):
-        above = (table >= np.diag(table)[:, None]).sum(axis=1) - 1
-        for k in (k for k in TOP if k < pool):
-            name = f"retrieval_top{k}_of_{pool}_{direction}"
-            if "corrected" in settings.conventions:
-                values = np.asarray(hypergeom.cdf(k - 1, n - 1, above, pool - 1), dtype=np.float64)
-                found.append((name, "corrected", values, k / pool))
-            if "paper" in settings.conventions:
-                found.append((name, "paper", _in_blocks(table, pool, k), k / pool))
-    return found
-
-
-def _in_blocks(table: NDArray[np.float64], pool: int, k: int) -> NDArray[np.float64]:
-    values = np.full(len(table), np.nan)
-    for start in range(0, len(table) - pool + 1, pool):
-        block = table[start : start + pool, start : start + pool]
-        values[start : start + pool] = (block >= np.diag(block)[:, None]).sum(axis=1) - 1 < k
-    return values
 
 
 def _pooled(judge: Seer, rows: Rows3) -> NDArray[np.float64]:
     """One vector of length one a clip: the mean embedding, or the root of the mean probabilities."""
     means = np.stack([row.astype(np.float64).mean(axis=0) for row in rows])
-    return _unit(means if judge.kind == "features" else np.sqrt(means))
-
-
-def _unit(rows: NDArray[Any]) -> NDArray[np.float64]:
-    rows = rows.astype(np.float64)
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12))
-
-
-def _alike(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    n = min(len(a), len(b))
-    return float((a[:n] * b[:n]).sum(axis=1).mean())
+    return unit(means if judge.kind == "features" else np.sqrt(means))
 
 
 def _plain(value: float) -> float | None:

@@ -18,8 +18,11 @@ PIXEL: Mapping[str, tuple[Convention, ...]] = {
     "hue_pcc": ("corrected", "paper"),
     "epe": ("corrected", "paper"),
 }
+CAPTION = "caption_"  # opens the name of every score of words
 CONTROLS = ("truth", "blurred", "grey", "reversed", "mispaired")
-LOWER_IS_BETTER = ("epe", "shuffle_share")
+VBENCH = ("motion_smoothness", "dynamic_degree", "dynamic_degree_difference")
+LOWER_IS_BETTER = ("epe", "shuffle_share", "dynamic_degree_difference")
+STYLE = " (VBench-style, not VBench)"
 LABELS = {
     "ssim": "SSIM",
     "psnr": "PSNR",
@@ -30,6 +33,22 @@ LABELS = {
     "verb_top1": "verb recognised",
     "clip_similarity": "CLIP similarity",
     "clip_pcc": "CLIP-pcc",
+    "dino_similarity": "DINO similarity",
+    "vifi": "VIFI score",
+    "dtc": f"DTC, DINO temporal consistency{STYLE}",
+    "motion_smoothness": f"motion smoothness{STYLE}",
+    "dynamic_degree": f"dynamic degree{STYLE}",
+    "dynamic_degree_difference": f"clips whose dynamic degree is not the truth's{STYLE}",
+}
+WORDS = {
+    "bleu1": "BLEU-1 (mean of clips)",
+    "bleu4": "BLEU-4 (mean of clips)",
+    "meteor": "METEOR (exact and stem)",
+    "rouge1": "ROUGE-1",
+    "rougeL": "ROUGE-L",
+    "clip_s": "CLIP-S",
+    "concepts": "concepts named",
+    "verbs": "verbs named",
 }
 
 
@@ -43,6 +62,7 @@ class Settings(BaseModel):
     controls: bool = Field(False, description="score the five controls beside the method")
     judges: tuple[str, ...] = Field((), description="phantom, paper, none, a hub id or a folder each")
     shuffle: bool = Field(True, description="run the shuffle test, 100 orders of frames a clip")
+    vbench: bool = Field(False, description="motion smoothness and dynamic degree, VBench-style")
     n_orders: int = Field(100, ge=1, le=10_000)
     n_way: tuple[int, ...] = Field((2, 50), description="the N of N-way accuracy")
     pool: int = Field(300, ge=2, description="clips among which retrieval searches, or all where there are fewer")
@@ -70,4 +90,7 @@ def parse_convention(text: str) -> tuple[Convention, ...]:
 
 def label_of(metric: str) -> str:
     """Return the name to show of a metric."""
+    if metric.startswith(CAPTION):
+        measure, _, level = metric.removeprefix(CAPTION).rpartition("_")
+        return f"{WORDS[measure]}, C_{level}"
     return LABELS.get(metric, metric.replace("_way_", "-way, ").replace("_", " "))

@@ -6,6 +6,7 @@ A source holds paths and facts only, so that it can be handed to other processes
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,8 @@ from pipeline.peers import pair_clips
 from pipeline.runs import FULL, Run
 
 Frames = NDArray[np.uint8]
+Captions = Mapping[str, Mapping[str, str]]  # clip -> level -> text
+Texts = dict[str, tuple[str, str]]  # level -> decoded caption, true caption
 LABEL_KEYS: tuple[str, ...] = ("object", "motion")
 
 
@@ -60,6 +63,9 @@ class Source(Protocol):
 
     def labels(self, index: int) -> dict[str, str]:
         """Return what is known of the clip: ``object``, ``motion``, ``captions``."""
+
+    def texts(self, index: int) -> Texts:
+        """Return the clip's captions where both are known."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,15 @@ class RunSource:
         known: dict[str, str] = {key: str(record.labels[key]) for key in LABEL_KEYS if key in record.labels}
         return {**known, "captions": " ".join(record.captions.values())}
 
+    def texts(self, index: int) -> Texts:
+        """Return, of each level, the known caption nearest to what was decoded, and the true one."""
+        record = self.run.clips[self.clip_ids[index]]
+        return {
+            level: (near[0].text, record.captions[level])
+            for level, near in record.nearest.items()
+            if near and level in record.captions
+        }
+
     def _stream(self, index: int, stream: str, variant: str) -> Shown:
         clip_id = self.clip_ids[index]
         frames = self.run.frames(clip_id, stream, variant)
@@ -121,14 +136,18 @@ class RunSource:
 
 @dataclass(frozen=True)
 class FolderSource:
-    """Two folders of clips, paired by name; ``fps_*`` take the place of what the files tell."""
+    """Two folders of clips, paired by name; ``fps_*`` take the place of what the files tell.
+
+    ``captions`` are the truth's, ``decoded`` those of the reconstructions, each by clip and level.
+    """
 
     truth_folder: Path
     recon_folder: Path
     name: str | None = None
     fps_truth: float | None = None
     fps_recon: float | None = None
-    captions: dict[str, str] = field(default_factory=dict)
+    captions: Captions = field(default_factory=dict)
+    decoded: Captions = field(default_factory=dict)
 
     @cached_property
     def _paired(self) -> tuple[list[tuple[str, Path, Path]], list[str]]:
@@ -168,7 +187,13 @@ class FolderSource:
 
     def labels(self, index: int) -> dict[str, str]:
         """Return the caption that was given for the clip."""
-        return {"captions": self.captions.get(self.clip_ids[index], "")}
+        return {"captions": " ".join(self.captions.get(self.clip_ids[index], {}).values())}
+
+    def texts(self, index: int) -> Texts:
+        """Return the two captions of the clip by level, where both files have it."""
+        clip_id = self.clip_ids[index]
+        true, made = self.captions.get(clip_id, {}), self.decoded.get(clip_id, {})
+        return {level: (made[level], true[level]) for level in made if level in true}
 
 
 def _read(path: Path, fps: float | None) -> Shown:

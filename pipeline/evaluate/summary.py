@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.aligned import spread
-from pipeline.evaluate.settings import LOWER_IS_BETTER, Settings, label_of
+from pipeline.evaluate.settings import CAPTION, LOWER_IS_BETTER, VBENCH, Settings, label_of
 from pipeline.flow import EPE_SIZE
 from pipeline.metrics import bootstrap_interval
+from pipeline.vbench import SIDE
 
 N_DRAWS = {"paper": 100}  # bootstrap means of the released code; 2,000 elsewhere
 CONTROL = "control-"
@@ -126,6 +127,10 @@ def frames_line(facts: Sequence[dict[str, Any]]) -> str:
 
 
 def _brought(frames: str, metric: str, convention: str) -> str:
+    if metric.startswith(CAPTION):
+        return "decoded captions against true ones"
+    if metric in VBENCH:
+        return f"{frames}, brought to {SIDE} x {SIDE}"
     if metric not in ("epe", "shuffle_share"):
         return frames
     side = 512 if convention == "paper" else EPE_SIZE

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from pipeline.aligned import match
 from pipeline.errors import DataError, NeuroVisError
-from pipeline.evaluate.judging import Seer, check_seen, load_judges
+from pipeline.evaluate.judging import check_seen, load_judges
+from pipeline.evaluate.seer import Seer
 from pipeline.evaluate.settings import CONTROLS, PIXEL, Convention, Settings
 from pipeline.evaluate.sources import Frames, Shown, Source
 from pipeline.flow import EPE_CONVENTIONS, shuffle_test
 from pipeline.metrics import METRICS, controls
+from pipeline.vbench import dynamic_degree, motion_smoothness
 
 # A seen clip: "judge|variant|made" or "judge|variant|truth" -> rows.
 Seen = dict[str, NDArray[np.float32]]
@@ -134,12 +136,29 @@ class Worker:
         for (metric, convention), value in own.items():
             expected = 0.5 if metric == "shuffle_share" else guessed.get((metric, convention))
             line.values.append([variant, metric, convention, _or_none(value), _or_none(expected)])
+        if self.settings.vbench:
+            self._add_vbench(line, variant, pair, chance)
         for judge in self.judges:
             try:
                 for role, frames in zip(("truth", "made"), pair, strict=True):
                     seen[f"{judge.name}|{variant}|{role}"] = check_seen(judge, judge.see(frames))
             except DataError as error:
                 line.notes.append(f"A judge could not see some clips: {error}.")
+
+    def _add_vbench(
+        self, line: Line, variant: str, pair: tuple[Frames, Frames], chance: tuple[Frames, Frames] | None
+    ) -> None:
+        """Add what the reconstruction's own motion is like, and whether it moves where the truth does."""
+        fps = line.facts["fps"] or 1.0  # of one frame nothing is defined
+        moves = dynamic_degree(pair[1], fps)
+        other = abs(dynamic_degree(chance[0], fps) - moves) if chance else None
+        found = {
+            "motion_smoothness": (motion_smoothness(pair[1]), None),
+            "dynamic_degree": (moves, None),
+            "dynamic_degree_difference": (abs(dynamic_degree(pair[0], fps) - moves), other),
+        }
+        for metric, (value, expected) in found.items():
+            line.values.append([variant, metric, "corrected", _or_none(value), _or_none(expected)])
 
     def _measure(
         self, pair: tuple[Frames, Frames], line: Line | None, key: str

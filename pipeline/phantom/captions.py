@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.phantom.scenes import Scene
+from pipeline.phantom.scenes import OBJECTS, Scene
 
 PLACES = {
     "sky": ("a pale blue sky", "a bright blue sky"),
@@ -69,3 +69,11 @@ def captions(scene: Scene) -> dict[str, str]:
         "motion": f"the subject {verb}{speed} {keeps} from the first frame to the last {camera_words}",
         "holi": f"in {light} light {sized} {front} {place} {verb}{speed} {keeps} starting {side} {camera_words}",
     }
+
+
+def named_in(text: str) -> dict[str, str]:
+    """Return what a caption of this world names: ``object`` and ``motion``, each where it names exactly one."""
+    words = f" {text.lower()} "
+    objects = {name for name in OBJECTS if f" {name} " in words}
+    motions = {motion for motion, verbs in VERBS.items() if any(verb in words for verb in verbs)}
+    return {key: next(iter(found)) for key, found in (("object", objects), ("motion", motions)) if len(found) == 1}

@@ -16,8 +16,8 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.evaluate.budget import budget_rows, error_budget
 from pipeline.evaluate.command import Request, sources_of
 from pipeline.evaluate.compare import compare, holm
+from pipeline.evaluate.embedded import retrieval
 from pipeline.evaluate.engine import evaluate, lay_cycle
-from pipeline.evaluate.judged import retrieval
 from pipeline.evaluate.judging import label_from, load_judges
 from pipeline.evaluate.published import ROWS
 from pipeline.evaluate.settings import Settings, parse_convention

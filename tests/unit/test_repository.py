@@ -200,3 +200,14 @@ def test_the_changelog_opens_with_the_version_of_the_project():
 
 def _normal(name):
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_the_real_clips_table_says_convention_judge_chance_and_frames():
+    block = readme_figures.real_clips()
+    assert block.startswith(readme_figures.REAL_START) and block.endswith(readme_figures.REAL_END)
+    for words in ("`corrected`", "`paper`", "(chance: over mispaired clips)", "6 frames at", "EfficientNet-Lite0"):
+        assert words in block
+    assert block.count("| control: ") == 2 * 5
+    page = f"one\n{readme_figures.REAL_START} old {readme_figures.REAL_END}\ntwo"
+    assert readme_figures.replaced(page) == f"one\n{block}\ntwo"
+    assert readme_figures.replaced("no markers") == "no markers"
