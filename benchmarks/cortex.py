@@ -233,9 +233,9 @@ def tab(visitor: Any, repeats: int) -> dict[str, Any] | str:
     """Time the Cortex tab as a user would: pointer, threshold, module, statistic; or say why there is nothing."""
     page = visitor.page
     page.goto(f"{visitor.address}/?run=phantom-sub-01&tab=cortex")
-    page.wait_for_selector(".nv-root", state="attached", timeout=120_000)
-    page.wait_for_timeout(4000)
-    if not page.query_selector(".nv-cortexview"):
+    page.wait_for_selector("[role=tab]", state="attached", timeout=120_000)
+    page.wait_for_timeout(1000)
+    if not page.get_by_role("tab", name="Cortex").count():
         return "not there: the page has no Cortex tab"
     try:
         page.wait_for_function(f"Number(document.querySelector('#nv-cortex-canvas')?.dataset.painted) && {READY}")

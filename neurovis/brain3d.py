@@ -12,6 +12,7 @@ import numpy as np
 
 from neurovis.brain3d_subject import STORE, SUBJECT, on_mesh, outlines, pycortex
 from neurovis.importance_figure import CREDIT, LABELLED, LIMITS, TITLES, finish
+from neurovis.outlines import Rings
 from pipeline.errors import ConfigError, DataError
 from pipeline.importance.maps import ImportanceMap
 from pipeline.paths import atomic_folder
@@ -23,8 +24,8 @@ TEMPLATE = Path(__file__).parent / "viewer3d" / "brain.html"
 TYPES = ("inflated", "veryinflated")
 # Named, or pycortex adds empty layers of its own and forgets at which vertex each label stands.
 OVERLAYS = ("rois", "areas")
-# Pixels that the flat map of the figure is high; a panel of it is 2.3 inches, so 300 dpi take 700.
-HEIGHT = 1024
+# Pixels that the flat map of the figure is high: a panel of it is 2.3 inches, and printed at 300 dpi.
+HEIGHT = 700
 
 
 def viewer(
@@ -119,11 +120,11 @@ def quickflat_figure(
     figure = Figure(figsize=(7.2, 2.75 * len(maps) + 0.75), facecolor="white")
     axes = figure.subplots(len(maps), 1, squeeze=False)[:, 0]
     with pycortex(cache) as cortex:
-        views = _views(cortex, maps, limits, colours)
+        views, borders = _views(cortex, maps, limits, colours), outlines(cache)
         for ax, (module, found) in zip(axes, maps.items(), strict=True):
             title = TITLES.get(module, module)
             add_quickflat(cortex, ax, views[title])
-            add_rings(ax, cache, labels)
+            add_rings(ax, borders, labels)
             reliable = "" if np.isnan(found.reliability) else f"   split-half r = {found.reliability:.2f}"
             ax.set_title(f"{title}{reliable}", fontsize=9, loc="left")
     finish(figure, first, ScalarMappable(Normalize(*limits), colormaps[colours]), axes, CREDIT)
@@ -143,13 +144,12 @@ def add_quickflat(cortex: Any, ax: Any, view: Any) -> None:
     ax.set_axis_off()
 
 
-def add_rings(ax: Any, cache: Path, labels: Sequence[str]) -> None:
+def add_rings(ax: Any, found: Mapping[str, Rings], labels: Sequence[str]) -> None:
     """Draw the borders of all regions and write the names of some, where each is largest."""
     from matplotlib.collections import LineCollection
     from matplotlib.patheffects import withStroke
     from shapely import Polygon
 
-    found = outlines(cache)
     lines = [ring for parts in found.values() for ring in parts]
     ax.add_collection(LineCollection(lines, colors=(0.1, 0.1, 0.1, 0.55), linewidths=0.35), autolim=False)
     effect = [withStroke(linewidth=1.2, foreground="black")]
