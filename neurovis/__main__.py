@@ -10,6 +10,8 @@ import typer
 from pipeline.cli import Home, Json, Progress, finish, parse_words, progress_bar, run, say
 from pipeline.errors import ConfigError
 
+ENGINES = ("matplotlib", "pycortex")
+
 app = typer.Typer(
     name="neurovis",
     help="Importance of voxels and regions to a decoder: figures to publish, maps, tables.",
@@ -38,6 +40,7 @@ def importance(
     n_shuffles: Annotated[int, typer.Option(min=1, help="permutation: shuffles of a region")] = 3,
     limits: Annotated[str, typer.Option(help="Ends of the colour bar")] = "0.25,0.75",
     formats: Annotated[str, typer.Option(help="Of png, svg, pdf")] = "png,svg,pdf",
+    engine: Annotated[str, typer.Option(help="What draws the figure: matplotlib or pycortex")] = "matplotlib",
     world: Annotated[Path | None, typer.Option(help="permutation: folder of the generative models")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of nulls, shuffles and bootstraps")] = 0,
     home: Home = None,
@@ -53,6 +56,8 @@ def importance(
         statistic=check_statistic(statistic), modules=parse_words(modules), parcellation=parcellation,
         correction=correction, n_null=n_null, n_shuffles=n_shuffles, seed=seed,
     )  # fmt: skip
+    if engine not in ENGINES:
+        raise ConfigError(f"--engine must be {' or '.join(ENGINES)}, got {engine!r}")
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out} is a file; name a folder")
     import numpy as np
@@ -64,7 +69,7 @@ def importance(
     with progress_bar("importance") as tell:
         for name, folder in folders.items():
             place = out if len(folders) == 1 else out / name
-            maps, facts = _one_subject(name, folder, place, settings, dataset, world, home, tell, ends, kinds)
+            maps, facts = _one_subject(name, folder, place, settings, dataset, world, home, tell, ends, kinds, engine)
             results[name] = facts
             tables |= {f"{name} {module}": found.table for module, found in maps.items() if found.table}
     if tables:
@@ -107,6 +112,7 @@ def _one_subject(
     progress: Progress,
     limits: tuple[float, float],
     formats: tuple[str, ...],
+    engine: str,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Compute and write everything for one subject; returns its maps and the facts of ``importance.json``."""
     from neurovis.importance_figure import draw, save
@@ -130,7 +136,14 @@ def _one_subject(
         models = World(profile("phantom" if checkpoint.simulated else "paper") if world is None else local(world))
     maps = importance_maps(checkpoint, train, settings, held_out, models, progress)
     facts = describe(maps, settings, folder, name, n_clips)
-    written = [*write_files(maps, out), *save(draw(maps, limits), out, formats)]
+    if engine == "pycortex":
+        from neurovis.brain3d import quickflat_figure
+        from pipeline.paths import home as working_folder
+
+        figure = quickflat_figure(maps, working_folder(home) / "cache", limits)
+    else:
+        figure = draw(maps, limits)
+    written = [*write_files(maps, out), *save(figure, out, formats)]
     facts["files"] = [path.name for path in written]
     write_description(facts, out / "importance.json")
     return maps, facts

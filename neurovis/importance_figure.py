@@ -89,7 +89,7 @@ def draw(
         add_labels(ax, labels)
         reliable = "" if np.isnan(found.reliability) else f"   split-half r = {found.reliability:.2f}"
         ax.set_title(f"{TITLES.get(module, module)}{reliable}", fontsize=9, loc="left")
-    _finish(figure, first, ScalarMappable(Normalize(*limits), colormaps[colours]), axes, CREDIT)
+    finish(figure, first, ScalarMappable(Normalize(*limits), colormaps[colours]), axes, CREDIT)
     return figure
 
 
@@ -187,11 +187,11 @@ def _draw_volume(maps: Mapping[str, ImportanceMap], limits: tuple[float, float],
             ax.imshow(volume[:, :, z].T, origin="lower", cmap=colours, vmin=limits[0], vmax=limits[1])
             ax.set_axis_off()
         row[0].set_title(f"{TITLES.get(module, module)}, slices {', '.join(map(str, slices))}", fontsize=9, loc="left")
-    _finish(figure, first, ScalarMappable(Normalize(*limits), colormaps[colours]), grid.ravel(), "")
+    finish(figure, first, ScalarMappable(Normalize(*limits), colormaps[colours]), grid.ravel(), "")
     return figure
 
 
-def _finish(figure: Figure, first: ImportanceMap, colours: Any, axes: Any, credit: str) -> None:
+def finish(figure: Figure, first: ImportanceMap, colours: Any, axes: Any, credit: str) -> None:
     """Add title, colour bar, the mark of simulated data and the acknowledgement."""
     entry = STATISTICS.get(first.statistic)
     title = "loss of held-out decoding" if first.statistic == PERMUTATION or entry is None else entry.title

@@ -35,6 +35,32 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
+# The 3-D view is a page of pycortex's with its scripts within it. It runs in a sandbox, as a page of no origin at all:
+# it may read its own files and nothing else, neither the app's page around it nor what the app's session may do.
+FRAMED = "/neurovis/brain3d/view/"
+FRAMED_HEADERS = HEADERS | {
+    "content-security-policy": "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'unsafe-inline'",
+            "style-src 'unsafe-inline'",
+            "img-src data: blob:",
+            "font-src data:",
+            "connect-src 'self'",
+            "worker-src blob:",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'self'",
+            "sandbox allow-scripts allow-downloads",
+        )
+    ),
+    "x-frame-options": "SAMEORIGIN",
+    # A browser refuses a sandboxed page in a tab of its own under any stricter policy.
+    "cross-origin-opener-policy": "unsafe-none",
+    # A page of no origin asks as origin "null". The names of its files cannot be guessed: they hash what is in them.
+    "access-control-allow-origin": "null",
+    "access-control-allow-headers": "x-requested-with",
+}
 
 
 def allowed_hosts(host: str) -> list[str]:
@@ -71,7 +97,8 @@ class Guard:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 found = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                framed = scope.get("path", "").startswith(FRAMED)
+                for name, value in (FRAMED_HEADERS if framed else HEADERS).items():
                     found[name] = value
             await send(message)
 
