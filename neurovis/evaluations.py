@@ -19,7 +19,7 @@ from pipeline.evaluate.judging import GROUPS, expand
 from pipeline.evaluate.settings import CONTROLS, Settings, parse_convention
 from pipeline.evaluate.sources import RunSource
 from pipeline.evaluate.summary import Row, Summary
-from pipeline.runs import RunInfo
+from pipeline.runs import FULL, RunInfo
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,7 +108,7 @@ class Evaluations:
             m = info.manifest
             facts = {"dataset": m.dataset, "subject": m.subject, "method": m.method, "title": m.title} if m else {}
             more = {"simulated": m.simulated, "labels": m.labels, "n_clips": len(m.clip_ids)} if m else {}
-            runs.append({"name": info.name, "reason": _refusal(info), **facts, **more})
+            runs.append({"name": info.name, "reason": self._refusal(info), **facts, **more})
         judges = [{"key": key, **_judges_at_hand(key)} for key in GROUPS if GROUPS[key]]
         return {"runs": runs, "judges": judges, "conventions": CONVENTIONS, "controls": CONTROLS}
 
@@ -123,7 +123,7 @@ class Evaluations:
         info = next((one for one in self.library.infos() if one.name == name), None)
         if info is None:
             raise ConfigError(f"{name}: no run of this name is listed; choose another")
-        if reason := _refusal(info):
+        if reason := self._refusal(info):
             raise DataError(reason)
         source = RunSource(info.path)
         simulated, sha = bool(source.facts["simulated"]), source.facts["sha256"]
@@ -170,6 +170,21 @@ class Evaluations:
                     self._kept.popitem(last=False)
             return self._kept[key]
 
+    def _refusal(self, info: RunInfo) -> str | None:
+        """Say why a run cannot be scored, by what is on disk of its first clip."""
+        if info.manifest is None:
+            return info.error or f"{info.name}: cannot be opened"
+        ids = info.manifest.clip_ids
+        if not ids:
+            return f"{info.name}: holds no clip"
+        try:
+            run = self.library.run(info.name)
+        except DataError as error:
+            return str(error)
+        what = {"truth": "what was shown", "reconstruction": "the full model's reconstructions"}
+        lacks = " or ".join(told for stream, told in what.items() if not run.has(ids[0], stream, FULL))
+        return f"{info.name}: holds no frames of {lacks}, so there is nothing to compare" if lacks else None
+
 
 def read(place: Place, choice: Choice) -> Evaluation:
     """Read an evaluation from its folder, of the chosen conventions alone."""
@@ -205,14 +220,14 @@ def missing_judge(name: str) -> str | None:
     """Say why a judge cannot be used, without loading or downloading it; None where it is at hand."""
     folder = Path(name)
     if folder.is_absolute() or folder.is_dir():
-        return None if any(folder.glob("*.safetensors")) else f"{folder.name}: its weights are not in {folder.parent}"
+        return None if any(folder.glob("*.safetensors")) else f"{folder.name} has no weights in {folder.parent}"
     from huggingface_hub import try_to_load_from_cache
 
     files = ("model.safetensors", "model.safetensors.index.json")
     there = isinstance(try_to_load_from_cache(name, "config.json"), str)
     if there and any(isinstance(try_to_load_from_cache(name, file), str) for file in files):
         return None
-    return f"{name}: its weights are not on this machine, and nothing is downloaded from here"
+    return f"{name} is not on this machine"
 
 
 def _judges_at_hand(key: str) -> dict[str, Any]:
@@ -220,22 +235,10 @@ def _judges_at_hand(key: str) -> dict[str, Any]:
     known = expand((key,))
     missing = [reason for reason in map(missing_judge, known) if reason]
     names = [Path(one).name if Path(one).is_absolute() else one for one in known]
-    reason = "; ".join(missing) if len(missing) == len(known) else None
-    note = "; ".join(missing) if missing and reason is None else None
+    told = f"{'; '.join(missing)}; nothing is downloaded from here"
+    reason = told if len(missing) == len(known) else None
+    note = told if missing and reason is None else None
     return {"names": names, "reason": reason, "note": note, "only_simulated": key == OF_PHANTOM}
-
-
-def _refusal(info: RunInfo) -> str | None:
-    """Say why a run cannot be scored, from its manifest alone."""
-    m = info.manifest
-    if m is None:
-        return info.error or f"{info.name}: cannot be opened"
-    if not m.clip_ids:
-        return f"{m.name}: holds no clip"
-    missing = [stream for stream in ("truth", "reconstruction") if stream not in m.streams]
-    what = {"truth": "the clips that were shown", "reconstruction": "reconstructions"}
-    lacks = " or ".join(what[one] for one in missing)
-    return f"{m.name}: holds no frames of {lacks}, so there is nothing to compare" if missing else None
 
 
 def _inert(name: str) -> str:

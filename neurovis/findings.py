@@ -152,9 +152,8 @@ def in_words(test: PairedTest, one: str, other: str, *, higher_is_better: bool) 
     size += f" [{low:.3g}, {high:.3g}]" if test.interval[0] * test.interval[1] > 0 else ""
     way = "higher" if test.difference > 0 else "lower"
     verdict = "better" if better else "worse"
-    return (
-        f"{one} is {way} by {size} than {other}, which is {verdict} (corrected p = {test.p_holm:.2g}, {test.n} clips)."
-    )
+    shown = f"corrected p = {test.p_holm:.2g}, {test.n} clips"
+    return f"{one} is {way} than {other} by {size}, which is {verdict} ({shown})."
 
 
 def commands(states: Sequence[dict[str, Any]], choice: Choice) -> list[str]:
@@ -164,9 +163,9 @@ def commands(states: Sequence[dict[str, Any]], choice: Choice) -> list[str]:
         judges = [key for key in choice.judges if one["simulated"] or key != OF_PHANTOM]
         groups.setdefault(",".join(judges) or "none", []).append(one["run"])
     lines = []
-    for i, (judges, names) in enumerate(groups.items()):
+    for i, (known, names) in enumerate(groups.items()):
         words = [word for name in names for word in ("--run", name)]
-        words += ["--convention", choice.convention, "--judges", judges]
+        words += ["--convention", choice.convention, "--judges", known]
         words += ["--controls"] * choice.controls + ["--no-shuffle"] * (not choice.shuffle)
         out = "evaluation" if len(groups) == 1 else f"evaluation-{i + 1}"
         lines.append("python -m pipeline evaluate " + shlex.join([*words, "--out", out]))

@@ -22,9 +22,11 @@ export function setup(server, changed, ended) {
   let trouble = "";
   let watching = 0;
   let turn = 0;
+  let settled = []; // runs that were chosen when the tab was opened: a tick does not move its own row
 
   function open(choices) {
     known = choices;
+    settled = [...choice.runs];
     draw();
     find();
   }
@@ -95,7 +97,7 @@ export function setup(server, changed, ended) {
 
   function draw() {
     if (!known) return;
-    const ordered = [...known.runs].sort((a, b) => (b.name === state.run?.name) - (a.name === state.run?.name));
+    const ordered = [...known.runs].sort((a, b) => rank(a) - rank(b));
     replace(runs, h("h3", { class: "nv-sub" }, "Runs ", h("span", {}, `${choice.runs.length} of ${ordered.length} chosen`)),
       h("div", { class: "nv-evallist", role: "group", "aria-label": "Runs to score" }, ordered.map(runRow)));
     replace(options, h("h3", { class: "nv-sub" }, "Convention"),
@@ -109,6 +111,9 @@ export function setup(server, changed, ended) {
     drawBar();
     replace(lines, (overview?.commands ?? []).map((line) => h("div", { class: "nv-command" }, h("code", {}, line), button("Copy the command", icon("copy"), (event) => copy(event, line)))));
   }
+
+  // The open run first, then the chosen ones.
+  const rank = (run) => (run.name === state.run?.name ? 0 : choice.runs.includes(run.name) && settled.includes(run.name) ? 1 : 2);
 
   function change() {
     remember();
