@@ -13,8 +13,15 @@ function scale(values, from, to) {
   low -= span * 0.05;
   high += span * 0.05;
   const at = (v) => from + ((v - low) / (high - low)) * (to - from);
-  const ticks = Array.from({ length: 5 }, (_, i) => low + ((i + 0.5) / 5) * (high - low));
-  return { at, ticks };
+  return { at, ticks: roundTicks(low, high) };
+}
+
+// Round numbers between two bounds, four to eight of them.
+function roundTicks(low, high) {
+  const power = 10 ** Math.floor(Math.log10((high - low) / 4));
+  const step = [5, 2, 1].map((by) => by * power).find((by) => (high - low) / by >= 4) ?? power;
+  const first = Math.ceil(low / step);
+  return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, i) => (first + i) * step);
 }
 
 const short = (text, n = 27) => (text.length > n ? `${text.slice(0, n - 1)}…` : text);
@@ -47,7 +54,9 @@ function clipLink(run, clip, told, first, ...mark) {
     if (run !== state.run?.name || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     choose(clip);
-    [...document.querySelectorAll("#nv-tabs [role=tab]")].find((tab) => tab.textContent.trim() === "Explore")?.click();
+    const tab = [...document.querySelectorAll("#nv-tabs [role=tab]")].find((one) => one.textContent.trim() === "Explore");
+    tab?.dispatchEvent(new PointerEvent("pointerdown", { bubbles: true })); // state.js believes a tab that a reader has touched
+    tab?.click();
   };
   const href = `?${new URLSearchParams({ run, clip })}`;
   return s("a", { href, class: "nv-cliplink", "data-clip": clip, "aria-label": `${told}; open in Explore`, tabindex: first ? 0 : -1, onclick: go }, s("title", {}, `${told}; open in Explore`), mark);

@@ -31,7 +31,7 @@ export function errorbudget() {
     if (run !== state.run) return;
     if (!found.rows.length) return void replace(body, note(`${run.name}: ${found.note}`), found.command ? h("div", { class: "nv-command" }, h("code", {}, found.command)) : null);
     const metrics = [...new Set(found.rows.map((row) => row.metric))];
-    replace(body, note(`${run.name}, ${found.rows[0].n} clips. Dot: mean; line: 95 % interval, where it was kept; dashed: chance. Steps were scored when the data was made, from lossless frames.`), metrics.map((metric) => {
+    replace(body, note(`${run.name}, ${found.rows[0].n} clips. Dot: mean; line: 95 % interval, where it was kept; dashed: chance. Figures: ${[...new Set(found.rows.map((row) => row.origin))].join(", ")}. Frames: ${[...new Set(found.rows.map((row) => row.frames))].join("; ")}.`), metrics.map((metric) => {
       const rows = found.rows.filter((row) => row.metric === metric);
       const { label_of_metric: label = metric, convention, judge, higher_is_better: up, frames } = rows[0];
       const plot = intervalplot(rows.map((row) => ({ ...row, title: row.label, kind: row.step })), label);

@@ -60,10 +60,10 @@ def test_two_runs_are_tested_in_pairs_stopped_gone_on_with_and_fit_a_phone(serve
     go.click()
     page.wait_for_selector(".nv-pairtable")
     page.wait_for_selector(".nv-scatter a")
-    assert page.locator(".nv-scatter a").count() == 4  # the clips 2 to 5 of both
+    assert page.locator(".nv-scatter a").count() == 6  # the clips 2 to 7, which both have
     words = page.locator(".nv-inwords").all_inner_texts()
     assert words and all("corrected p" in text for text in words)
-    assert page.locator("[data-best]").count() == 0  # of four clips nothing is established
+    assert page.locator("[data-best]").count() == 0  # of six clips nothing is established
     page.locator(".nv-evaltable thead button", has_text="end-point error").click()
     values = [
         float(text) for text in page.locator(".nv-evaltable [data-kind=run] td:nth-of-type(4) b").all_inner_texts()
