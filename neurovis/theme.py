@@ -6,14 +6,18 @@ from typing import Any
 
 # Loaded with the page itself, so that the first picture does not wait for a chain of imports.
 _MODULES = ("dom", "state", "clock", "player", "browser", "charts", "brain", "explore", "sidebar")
+_SHEETS = (
+    "neurovis",
+    "captions",
+    "brain3d",
+    "evaluate",
+)
 HEAD = "\n".join(
     (
         # What the address said when the page was opened, before any view writes into it.
         "<script>window.neurovisAddress = location.search;</script>",
         '<link rel="icon" href="/neurovis/static/mark.svg" type="image/svg+xml">',
-        '<link rel="stylesheet" href="/neurovis/static/neurovis.css">',
-        '<link rel="stylesheet" href="/neurovis/static/captions.css">',
-        '<link rel="stylesheet" href="/neurovis/static/brain3d.css">',
+        *(f'<link rel="stylesheet" href="/neurovis/static/{name}.css">' for name in _SHEETS),
         *(f'<link rel="modulepreload" href="/neurovis/static/{name}.js">' for name in _MODULES),
     )
 )
