@@ -14,6 +14,7 @@ from neurovis.cortexspace import describe_space, to_cortex
 from neurovis.cortexstore import MapKey, Maps, MapStore
 from neurovis.library import Library
 from neurovis.renders import Job, Renders
+from pipeline.clipset import VoxelSpace
 from pipeline.errors import ConfigError, DataError, NeuroVisError
 from pipeline.importance.about import ABOUT
 from pipeline.importance.maps import Settings, likeness_table
@@ -64,7 +65,7 @@ class Cortex:
             "reason": None, "decoder": None, "recorded": False, "modules": [], "n_voxels": 0,
             "subjects": [run.manifest.subject], "subject": run.manifest.subject, "layers": {},
             "statistics": {key: about.to_dict() for key, about in ABOUT.items()},
-            "space": describe_space(run, self.library.home),
+            "space": describe_space(run.manifest.space, run.manifest.dataset, self.library.home),
         }  # fmt: skip
         try:
             decoder = find_decoder(run.manifest)
@@ -74,7 +75,8 @@ class Cortex:
                 raise DataError(f"{name}: its decoder reads {known}, not {run.manifest.subject}; reconstruct it again")
         except NeuroVisError as error:
             return found | {"reason": str(error)}
-        kind = about["space"]["kind"]
+        found["space"] = describe_space(VoxelSpace(**about["space"]), run.manifest.dataset, self.library.home)
+        kind = found["space"]["kind"]
         if kind == "volume":
             found["statistics"].pop(PERMUTATION)
         found["layers"] = {k: title for k, title in LAYERS.items() if k != "planted" or _has_truth(run, kind)}
@@ -201,9 +203,13 @@ class Cortex:
             When the maps are not computed, or the recording does not say that its space is MNI.
         """
         maps = self.maps(name, subject, statistic)
-        space = describe_space(self.library.run(name), self.library.home)
-        if maps is None or not space["mni"]:
-            raise DataError(f"{name}: {'the maps are not computed yet' if maps is None else space['told']}")
+        if maps is None:
+            raise DataError(f"{name}: {statistic} of {subject} is not computed yet; open it in the Cortex tab first")
+        space = describe_space(
+            next(iter(maps.values())).space, self._recording(self.library.run(name), subject)[0], self.library.home
+        )
+        if not space["mni"]:
+            raise DataError(f"{name}: {space['told']}")
         images = [to_cortex(found.scaled, found.voxel_ids, found.space) for found in maps.values()]
         ids = np.flatnonzero(np.isfinite(images).all(0))
         return b"".join([ids.astype("<i4").tobytes(), *(image[ids].astype("<f4").tobytes() for image in images)])

@@ -13,13 +13,13 @@ from neurovis.flatmap import surface_folder
 from pipeline.clipset import VoxelSpace
 from pipeline.errors import DataError, NeuroVisError
 from pipeline.grayordinates import N_CORTEX, N_LEFT, mesh_vertices
-from pipeline.runs import Run
+from pipeline.manifest import Space
 
 Array = NDArray[np.float32]
 
 
-def describe_space(run: Run, home: Path) -> dict[str, Any]:
-    """Say how a run's voxels can be drawn.
+def describe_space(space: Space | VoxelSpace | None, dataset: str, home: Path) -> dict[str, Any]:
+    """Say how voxels can be drawn.
 
     A volume is taken for MNI only where the import was told so (``--bids-space MNI...``): an affine alone does not
     tell one brain's own space from the template's.
@@ -29,13 +29,12 @@ def describe_space(run: Run, home: Path) -> dict[str, Any]:
     dict
         ``kind``; ``shape`` and ``affine`` of a volume; ``mni`` (the template's name or None); ``told``, a sentence.
     """
-    space = run.manifest.space
     if space is None or space.kind == "unknown":
         told = "The position of these voxels is not known, so they cannot be drawn; import the data from its raw files."
         return {"kind": "unknown", "mni": None, "told": told}
     if space.kind == "fs_LR_32k":
         return {"kind": space.kind, "mni": None, "told": "Cortical vertices of the HCP's fs_LR 32k mesh."}
-    named = _recorded(run.manifest.dataset, home)
+    named = _recorded(dataset, home)
     if named:
         told = (
             f"Voxels of a volume in {named}, as its import was told: slices, and the same values sampled by nilearn at "
@@ -86,17 +85,18 @@ def to_cortex(values: Array, voxel_ids: NDArray[np.int64], space: VoxelSpace) ->
 
     if space.shape is None or space.affine is None:
         raise DataError("a volume's grid and affine must be known to put it on a cortex; import it from its images")
-    grid, mask = np.zeros(int(np.prod(space.shape)), np.float32), np.zeros(int(np.prod(space.shape)), np.int8)
-    grid[voxel_ids], mask[voxel_ids] = values, 1
+    grid = np.zeros((2, int(np.prod(space.shape))), np.float32)
+    grid[0, voxel_ids], grid[1, voxel_ids] = values, 1
     affine = np.array(space.affine, np.float64)
-    image = nibabel.Nifti1Image(grid.reshape(space.shape), affine)
-    where = nibabel.Nifti1Image(mask.reshape(space.shape), affine)
+    images = [nibabel.Nifti1Image(one.reshape(space.shape), affine) for one in grid]
+    where = nibabel.Nifti1Image(grid[1].reshape(space.shape).astype(np.int8), affine)
     vertices = mesh_vertices()
     found = np.full(N_CORTEX, np.nan, np.float32)
     for side, rows in (("L", slice(0, N_LEFT)), ("R", slice(N_LEFT, N_CORTEX))):
-        # Linear interpolation would mix in the zeros outside of what was measured.
-        texture = vol_to_surf(image, list(surface(side)), interpolation="nearest_most_frequent", mask_img=where)
-        found[rows] = np.asarray(texture, np.float32)[vertices[rows]]
+        # Linear interpolation mixes in the zeros outside of what was measured; the share of what was takes them out.
+        with np.errstate(invalid="ignore", divide="ignore"):
+            total, share = (vol_to_surf(image, list(surface(side)), mask_img=where) for image in images)
+            found[rows] = np.where(share > 0, total / share, np.nan)[vertices[rows]]
     return found
 
 

@@ -1,6 +1,6 @@
 // Cortex: which voxels and areas each part of the decoder draws on; one map at a time, repainted in the browser.
 
-import { button, getJSON, h, number, panel, replace } from "./dom.js";
+import { getJSON, h, number, replace } from "./dom.js";
 import { listenToKeys } from "./player.js";
 import { current, hopeless, marks, on, start, state } from "./state.js";
 import { empty } from "./empty.js";
@@ -144,6 +144,7 @@ export function mount(root, server) {
     const options = { low, high, table: colourTable(tables[view.colours[palette()]]), threshold: view.threshold, diverging: Boolean(KINDS[kind()].diverging) };
     paints.show(info, tables, flat(info));
     if (flat(info)) {
+      surface.frame(shown.dense, view.close);
       surface.decorate(view.outlines, view.labels);
       names.show(surface.map());
       surface.paint(shown.dense, options);
@@ -157,7 +158,7 @@ export function mount(root, server) {
       return;
     }
     const value = shown.dense[at.vertex ?? at.index];
-    const figure = value === value ? number(value, 3) : "not read";
+    const figure = value === value ? number(value, 3) : view.layer === "map" ? "not read" : "no value";
     if (at.voxel) {
       readout.textContent = `voxel ${at.voxel.join(", ")}  ${figure}`;
       return;

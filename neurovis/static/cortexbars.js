@@ -21,6 +21,7 @@ export function bars(onpoint) {
   // Areas of the map on the page, from the table of a single map or averaged here.
   function show(found, map, about) {
     info = about;
+    list.dataset.part = view.module;
     const module = found.single ? found.facts?.modules[view.module] : null;
     rows = module ? module.table.map((row) => ({ ...row, name: row.region })) : map ? averaged(found.dense, map) : [];
     rows.sort((a, b) => (KINDS[kind()].diverging ? Math.abs(b.mean) - Math.abs(a.mean) : b.mean - a.mean));

@@ -49,6 +49,8 @@ export function paintControls() {
   const threshold = h("input", { type: "range", min: 0, step: 0.01, id: "nv-cx-threshold", "aria-label": "Threshold: smaller values are not painted", oninput: () => change({ threshold: Number(threshold.value) }) });
   const cut = h("output", { class: "nv-mono" });
   const outlines = h("input", { type: "checkbox", id: "nv-cx-outlines", onchange: () => change({ outlines: outlines.checked }) });
+  const close = h("input", { type: "checkbox", id: "nv-cx-close", onchange: () => change({ close: close.checked }) });
+  const nearer = h("label", { class: "nv-check" }, close, "zoom to what has values");
   const usual = button("Back to the usual ends", "reset", () => { delete view.ends[kind()]; change({}); }, { class: "nv-small" });
   const cortical = h("input", { type: "checkbox", id: "nv-cx-cortical", onchange: () => change({ cortical: cortical.checked }) });
   const onCortex = h("label", { class: "nv-check", hidden: true }, cortical, "on the cortex (MNI)");
@@ -56,7 +58,7 @@ export function paintControls() {
   const borders = h("label", { class: "nv-check" }, outlines, "area borders");
   const node = h("div", { class: "nv-paintline" },
     h("div", { class: "nv-barends" }, low, band, high, usual), said, trouble,
-    h("div", { class: "nv-tools" }, h("label", { class: "nv-thresh" }, h("span", {}, "hide below"), threshold, cut), h("label", { class: "nv-choice nv-inline" }, h("span", {}, "colours"), colours), borders, onCortex));
+    h("div", { class: "nv-tools" }, h("label", { class: "nv-thresh" }, h("span", {}, "hide below"), threshold, cut), h("label", { class: "nv-choice nv-inline" }, h("span", {}, "colours"), colours), borders, nearer, onCortex));
 
   function limits() {
     const pair = [Number(low.value), Number(high.value)];
@@ -80,7 +82,8 @@ export function paintControls() {
     const stops = Array.from({ length: 17 }, (_, i) => `#${hex.slice(Math.min(255, i * 16) * 6, Math.min(255, i * 16) * 6 + 6)}`);
     band.style.background = `linear-gradient(to right, ${stops.join(", ")})`;
     outlines.checked = view.outlines;
-    borders.hidden = !isFlat;
+    borders.hidden = nearer.hidden = !isFlat;
+    close.checked = view.close;
     onCortex.hidden = !info.space.mni || view.layer !== "map";
     cortical.checked = view.cortical;
   }

@@ -48,13 +48,15 @@ export function flatView(onpoint) {
   const lines = s("path", { class: "nv-borders" });
   const mark = s("path", { class: "nv-marked" });
   const names = s("g", { class: "nv-names" });
-  const cross = s("circle", { class: "nv-cross", r: 4, hidden: true });
+  const cross = s("circle", { class: "nv-cross", r: 3, hidden: true });
   const over = s("svg", { class: "nv-over", "aria-hidden": "true" }, lines, mark, names, cross);
-  const node = h("div", { class: "nv-flatbox", id: "nv-cortex-map", tabindex: 0, role: "application", "aria-label": "Flat map of both hemispheres; arrow keys move over it" }, canvas, over);
+  const sheet = h("div", { class: "nv-cxsheet" }, canvas, over);
+  const node = h("div", { class: "nv-flatbox", id: "nv-cortex-map", tabindex: 0, role: "application", "aria-label": "Flat map of both hemispheres; arrow keys move over it" }, sheet);
   let map = null;
   const paths = new Map();
   let marked = "";
   let point = null;
+  let part = { x: 0, y: 0, width: 900, height: 340 };
 
   async function open() {
     if (map) return map;
@@ -62,7 +64,6 @@ export function flatView(onpoint) {
     canvas.width = map.width;
     canvas.height = map.height;
     over.setAttribute("viewBox", `0 0 ${map.width} ${map.height}`);
-    node.style.aspectRatio = `${map.width} / ${map.height}`;
     lines.setAttribute("d", map.all);
     return map;
   }
@@ -94,10 +95,46 @@ export function flatView(onpoint) {
     canvas.dataset.paintMs = (performance.now() - began).toFixed(2);
   }
 
+  // The part of the picture that is looked at: all of it, or what holds values and a little around.
+  function frame(dense, close) {
+    const whole = { x: 0, y: 0, width: map.width, height: map.height };
+    part = close ? around(dense) || whole : whole;
+    const { x, y, width, height } = part;
+    node.style.aspectRatio = `${width} / ${height}`;
+    node.style.maxWidth = `min(1380px, ${Math.round((72 * width) / height)}vh)`; // never taller than the window
+    Object.assign(sheet.style, { width: `${(map.width / width) * 100}%`, height: `${(map.height / height) * 100}%`, left: `${(-x / width) * 100}%`, top: `${(-y / height) * 100}%` });
+    node.toggleAttribute("data-close", close);
+  }
+
+  function around(dense) {
+    let [left, top, right, bottom] = [Infinity, Infinity, -1, -1];
+    for (let pixel = 0; pixel < map.vertex.length; pixel++) {
+      const vertex = map.vertex[pixel];
+      if (vertex === NONE || dense[vertex] !== dense[vertex]) continue;
+      const x = pixel % map.width;
+      const y = Math.floor(pixel / map.width);
+      left = Math.min(left, x); right = Math.max(right, x); top = Math.min(top, y); bottom = Math.max(bottom, y);
+    }
+    if (right < 0) return null;
+    const pad = 8;
+    [left, top] = [Math.max(0, left - pad), Math.max(0, top - pad)];
+    return { x: left, y: top, width: Math.min(map.width, right + pad) - left, height: Math.min(map.height, bottom + pad) - top };
+  }
+
+  // Names in the order they were chosen; one that would cover another is left out until there is room.
   function decorate(outlines, labels) {
     lines.toggleAttribute("hidden", !outlines);
-    const wanted = new Set(labels);
-    replace(names, map.short.flatMap((name, area) => (wanted.has(name) ? [s("text", { x: map.place[area].x, y: map.place[area].y + 3, "text-anchor": "middle" }, name)] : [])));
+    const size = (11 * part.width) / Math.max(node.clientWidth || 900, 300);
+    const taken = [];
+    const texts = labels.flatMap((name) => areasOf(name)).flatMap((area) => {
+      const { x, y } = map.place[area];
+      const name = map.short[area];
+      const box = [x - name.length * size * 0.32, y - size * 0.55, x + name.length * size * 0.32, y + size * 0.55];
+      if (taken.some((other) => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3])) return [];
+      taken.push(box);
+      return [s("text", { x, y: y + size * 0.36, "text-anchor": "middle", "font-size": size, "stroke-width": size * 0.24, "data-name": name }, name)];
+    });
+    replace(names, texts);
   }
 
   // Mark areas by number; hemispheres are marked together where a bar is pointed at.
@@ -152,5 +189,5 @@ export function flatView(onpoint) {
   function areasOf(name) {
     return map.short.flatMap((one, area) => (one === name ? [area] : []));
   }
-  return { node, canvas, over, open, paint, decorate, markAreas, areasOf, map: () => map };
+  return { node, canvas, over, open, frame, paint, decorate, markAreas, areasOf, map: () => map };
 }

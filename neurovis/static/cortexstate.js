@@ -36,6 +36,7 @@ export const view = {
   outlines: asked.get("outlines") !== "off",
   labels: asked.has("labels") ? words("labels").filter((name) => name !== "none") : [...LABELLED],
   slice: asked.has("slice") ? Number(asked.get("slice")) || 0 : null,
+  close: asked.get("close") === "on", // only the part of the map that holds values
   cortical: asked.get("cortical") === "on", // a volume in MNI space, sampled at the cortex
   ends: {}, // kind -> ends of the colour bar, where they were changed
 };
@@ -69,7 +70,7 @@ export function settle(info) {
 }
 
 // What the browser repaints by itself, without another array.
-const PAINT = new Set(["threshold", "outlines", "labels", "slice"]);
+const PAINT = new Set(["threshold", "outlines", "labels", "slice", "close"]);
 let writing = 0;
 
 // "cortex" asks for other values, "cortexpaint" for the same ones painted anew.
@@ -95,6 +96,7 @@ export function remember() {
   set("outlines", view.outlines ? "" : "off", "");
   set("labels", view.labels.join(",") || "none", LABELLED.join(","));
   set("slice", view.slice === null ? "" : String(view.slice), "");
+  set("close", view.close ? "on" : "", "");
   set("cortical", view.cortical ? "on" : "", "");
   const text = query.toString().replaceAll("%2C", ",").replaceAll("%3A", ":");
   const next = location.pathname + (text ? `?${text}` : "");
