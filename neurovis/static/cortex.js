@@ -40,6 +40,7 @@ export function mount(root, server) {
   let tables = null; // colours
   let counts = null; // voxels with a value, by area
   let opened = null;
+  let forced = false; // a run without a decoder left no other layer
   let turn = 0;
 
   async function open() {
@@ -60,7 +61,10 @@ export function mount(root, server) {
       return;
     }
     settle(info);
-    if (info.reason && state.run.pattern && info.space.kind !== "unknown") view.layer = CLIP;
+    // Without a decoder there is still the recording; a run that has one shows its maps again.
+    const only = Boolean(info.reason && state.run.pattern && info.space.kind !== "unknown");
+    if (only !== forced) view.layer = only ? CLIP : "map";
+    forced = only;
     refresh();
   }
 
@@ -89,7 +93,8 @@ export function mount(root, server) {
   }
 
   function drawFrame() {
-    trouble.hidden = true;
+    trouble.hidden = !info.reason;
+    trouble.textContent = info.reason || "";
     replace(heading, h("div", {}, marks().map((mark) => h("span", { class: "nv-badge nv-warn" }, mark))), h("h2", {}, told(info)));
     choices.show(info);
     space.textContent = flat(info) && info.space.kind !== "unknown" ? `${info.space.kind === "volume" ? `${info.space.told} ` : ""}${CREDIT}` : info.space.told;

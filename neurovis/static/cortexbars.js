@@ -79,7 +79,7 @@ export function bars(onpoint) {
 
   function write() {
     const keys = ["name", "n_voxels", "mean", ...(inferred ? ["low", "high", "raw", "null", "p", "p_corrected"] : [])];
-    const words = told(info).replace(/[^A-Za-z0-9-]+/g, "-");
+    const words = told(info).replace(/[^A-Za-z0-9_-]+/g, "-");
     download(`${state.run.name}_areas_${words}${state.run.simulated ? "_simulated" : ""}.csv`, csv([keys, ...rows.map((row) => keys.map((key) => row[key]))]));
   }
 

@@ -69,7 +69,7 @@ export function exportsBar(read) {
     const mark = state.run.simulated ? "Simulated data  ·  " : "";
     write(`${mark}${state.run.dataset}  ·  ${told(info)}${view.layer === "map" ? `  ·  ${view.statistic}` : ""}`, 44, height + 86, 26, 700);
     write(space, 44, height + 124, 18);
-    const words = [told(info), view.layer === "map" ? view.statistic : ""].join("_").replace(/[^A-Za-z0-9-]+/g, "-").replace(/-$/, "");
+    const words = [told(info), view.layer === "map" ? view.statistic : ""].join("_").replace(/[^A-Za-z0-9_-]+/g, "-").replace(/[-_]$/, "");
     saveCanvas(`${state.run.name}_cortex_${words}${state.run.simulated ? "_simulated" : ""}.png`, page);
   }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import shutil
@@ -10,6 +9,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import cortex_sample
 import nibabel
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from neurovis.cortex import Cortex
 from neurovis.cortexspace import describe_space, surface, to_cortex
 from neurovis.library import Library
 from neurovis.renders import Renders
-from pipeline.checkpoints import load_checkpoint, save_checkpoint
+from pipeline.checkpoints import load_checkpoint
 from pipeline.clipset import VoxelSpace
 from pipeline.data import load, quality
 from pipeline.errors import CheckpointError, ConfigError, DataError
@@ -29,37 +29,17 @@ from pipeline.importance.about import ABOUT
 from pipeline.importance.maps import Settings, find_checkpoints, importance_maps
 from pipeline.importance.statistics import NAMES
 from pipeline.manifest import read_manifest
-from pipeline.methods.semvideo import CONFIGS, SemVideo, Sizes
 from pipeline.provenance import decoder_source, find_decoder
 
 ROOT = Path(__file__).resolve().parents[2]
-NAME, SUBJECT = "sample", "sub-01"
+NAME, SUBJECT = cortex_sample.NAME, cortex_sample.SUBJECTS[0]
 MODULES = ["anchor", "motion", "holi", "mad"]
 
 
 @pytest.fixture(scope="module")
 def cortex_home(tmp_path_factory, phantom_home):
-    """Make a working folder with two subjects' untrained decoders and a run that names one of them."""
-    home = tmp_path_factory.mktemp("cortex-home")
-    for subject in (SUBJECT, "sub-02"):
-        clips = load("phantom-tiny", subject, "train", phantom_home)
-        sizes = Sizes(n_voxels={subject: len(clips.voxel_ids)}, n_tokens=7, d_text=12, latent=(4, 8, 8))
-        model = SemVideo.build(CONFIGS["semvideo-tiny"], sizes)
-        facts = {"simulated": True, "seed": 0, "training": {"dataset": "phantom-tiny"}}
-        save_checkpoint(home / "decoders" / subject, model, {subject: clips.voxel_ids}, clips.space, **facts)
-    (home / "datasets").symlink_to(phantom_home / "datasets")
-    spec = importlib.util.spec_from_file_location("sample_run", ROOT / "tests" / "browser" / "sample_run.py")
-    sample = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sample)
-    sample.make_run(home / "runs", NAME, n_clips=2, combos=((),), dataset="phantom-tiny")
-    sample.make_run(home / "runs", "silent", n_clips=2, combos=((),), dataset="phantom-tiny")
-    name_decoder(home / "runs" / NAME, decoder_source(home / "decoders" / SUBJECT).model_dump())
-    return home
-
-
-def name_decoder(run: Path, decoder: dict) -> None:
-    facts = json.loads((run / "manifest.json").read_text())
-    (run / "manifest.json").write_text(json.dumps(facts | {"decoder": decoder}))
+    """Return a working folder whose maps are computed by whoever asks first."""
+    return cortex_sample.make_home(tmp_path_factory.mktemp("cortex-home"), phantom_home)
 
 
 @pytest.fixture
@@ -67,7 +47,7 @@ def own_home(cortex_home, tmp_path):
     """Copy it, to be spoilt."""
     home = tmp_path / "own"
     shutil.copytree(cortex_home, home, symlinks=True, ignore=shutil.ignore_patterns("cortex"))
-    name_decoder(home / "runs" / NAME, decoder_source(home / "decoders" / SUBJECT).model_dump())
+    cortex_sample.name_decoder(home)
     return home
 
 
@@ -135,7 +115,7 @@ def test_another_decoder_or_a_damaged_file_is_no_map(own_home):
     assert service(own_home).maps(NAME, SUBJECT, "weight") is None and not file.exists()
     weights = own_home / "decoders" / SUBJECT / "model.safetensors"
     save_file({k: np.asarray(v + np.float16(0.1)) for k, v in load_file(weights).items()}, weights)
-    name_decoder(own_home / "runs" / NAME, decoder_source(own_home / "decoders" / SUBJECT).model_dump())
+    cortex_sample.name_decoder(own_home)
     assert cortex.maps(NAME, SUBJECT, "weight") is None
 
 
@@ -157,7 +137,7 @@ def test_what_is_wrong_with_a_decoder_is_one_sentence(own_home):
     save_file(broken, weights)
     told = service(own_home).describe(NAME)["reason"]
     assert "are not those that made it" in told and told.count(". ") == 0
-    name_decoder(own_home / "runs" / NAME, decoder_source(weights.parent).model_dump())
+    cortex_sample.name_decoder(own_home)
     job = compute(service(own_home))
     assert job["state"] == "failed" and "must be finite" in job["message"]
     weights.unlink()
