@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,8 @@ def to_cortex(values: Array, voxel_ids: NDArray[np.int64], space: VoxelSpace) ->
     found = np.full(N_CORTEX, np.nan, np.float32)
     for side, rows in (("L", slice(0, N_LEFT)), ("R", slice(N_LEFT, N_CORTEX))):
         # Linear interpolation mixes in the zeros outside of what was measured; the share of what was takes them out.
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+            warnings.simplefilter("ignore", RuntimeWarning)  # a vertex without any sample is meant to be NaN
             total, share = (vol_to_surf(image, list(surface(side)), mask_img=where) for image in images)
             found[rows] = np.where(share > 0, total / share, np.nan)[vertices[rows]]
     return found

@@ -39,6 +39,7 @@ export function mount(root, server) {
   let shown = null; // the values on the map
   let tables = null; // colours
   let counts = null; // voxels with a value, by area
+  let dressed = {}; // what borders and names were last drawn for
   let opened = null;
   let forced = false; // a run without a decoder left no other layer
   let turn = 0;
@@ -149,11 +150,19 @@ export function mount(root, server) {
     const options = { low, high, table: colourTable(tables[view.colours[palette()]]), threshold: view.threshold, diverging: Boolean(KINDS[kind()].diverging) };
     paints.show(info, tables, flat(info));
     if (flat(info)) {
-      surface.frame(shown.dense, view.close);
-      surface.decorate(view.outlines, view.labels);
-      names.show(surface.map());
+      dress();
       surface.paint(shown.dense, options);
     } else if (!shown.waiting) slices.paint(shown.dense, options, info.space.shape, view.slice);
+  }
+
+  // Borders and names change seldom, and laying text out takes longer than painting.
+  function dress() {
+    const now = [view.outlines, view.close, surface.node.clientWidth, ...view.labels].join();
+    if (now === dressed.as && (!view.close || dressed.of === shown.dense)) return;
+    dressed = { as: now, of: shown.dense };
+    surface.frame(shown.dense, view.close);
+    surface.decorate(view.outlines, view.labels);
+    names.show(surface.map());
   }
 
   function point(at) {

@@ -23,7 +23,7 @@ export function bars(onpoint) {
     info = about;
     list.dataset.part = view.module;
     const module = found.single ? found.facts?.modules[view.module] : null;
-    rows = module ? module.table.map((row) => ({ ...row, name: row.region })) : map ? averaged(found.dense, map) : [];
+    rows = module?.table.length ? module.table.map((row) => ({ ...row, name: row.region })) : map ? averaged(found.dense, map) : [];
     rows.sort((a, b) => (KINDS[kind()].diverging ? Math.abs(b.mean) - Math.abs(a.mean) : b.mean - a.mean));
     draw(Boolean(module?.table.length));
   }

@@ -77,10 +77,15 @@ export function paintControls() {
     threshold.max = KINDS[kind()].reach;
     threshold.value = view.threshold;
     cut.textContent = view.threshold ? `${KINDS[kind()].diverging ? "±" : ""}${number(view.threshold, 2)}` : "off";
-    replace(colours, (palette() === "diverging" ? DIVERGING : SEQUENTIAL).map((name) => h("option", { value: name, selected: name === view.colours[palette()] }, name.replace("_r", ""))));
-    const hex = tables[view.colours[palette()]];
-    const stops = Array.from({ length: 17 }, (_, i) => `#${hex.slice(Math.min(255, i * 16) * 6, Math.min(255, i * 16) * 6 + 6)}`);
-    band.style.background = `linear-gradient(to right, ${stops.join(", ")})`;
+    const name = view.colours[palette()];
+    if (colours.value !== name) {
+      replace(colours, (palette() === "diverging" ? DIVERGING : SEQUENTIAL).map((one) => h("option", { value: one, selected: one === name }, one.replace("_r", ""))));
+    }
+    if (band.dataset.colours !== name) {
+      const stops = Array.from({ length: 17 }, (_, i) => `#${tables[name].slice(Math.min(255, i * 16) * 6, Math.min(255, i * 16) * 6 + 6)}`);
+      band.style.background = `linear-gradient(to right, ${stops.join(", ")})`;
+      band.dataset.colours = name;
+    }
     outlines.checked = view.outlines;
     borders.hidden = nearer.hidden = !isFlat;
     close.checked = view.close;
