@@ -212,7 +212,6 @@ def test_the_zip_holds_everything_and_what_it_was_computed_from(client, cortex_h
 
 
 def test_borders_run_where_the_picture_changes_its_area(client):
-    from neurovis.cortexlines import SCALE
     from neurovis.importance_figure import flat_map
 
     pieces = np.frombuffer(client.get("/neurovis/cortex-borders").content, "<i2").reshape(-1, 6)
@@ -221,7 +220,8 @@ def test_borders_run_where_the_picture_changes_its_area(client):
     assert len(np.unique(pieces[:, 4:])) == len(names) and (pieces[:, 4] != pieces[:, 5]).all()
     rng = np.random.default_rng(0)
     for x0, y0, x1, y1, one, other in pieces[rng.permutation(len(pieces))[:400]]:
-        column, row = round((x0 + x1) / 2 / SCALE), round((y0 + y1) / 2 / SCALE)
+        # The page divides by 16 as well (static/cortexflat.js).
+        column, row = round((x0 + x1) / 2 / 16), round((y0 + y1) / 2 / 16)
         near = label[max(0, row - 3) : row + 4, max(0, column - 3) : column + 4]
         assert {one, other} <= set(near.ravel().tolist())
 
