@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from neurovis.security import FRAMED
 from pipeline.importance.maps import ImportanceMap
 
-MapsOf = Callable[[str, str], Mapping[str, ImportanceMap]]
+MapsOf = Callable[[str, str, str], Mapping[str, ImportanceMap]]
 KEPT = 12  # viewers on disk, of some 6 MB each
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -28,13 +28,13 @@ _KEEP = {"cache-control": "private, max-age=86400"}
 def brain3d_router(maps_of: MapsOf, cache: Path) -> APIRouter:
     """Return the routes of the 3-D view, to be included under ``/neurovis``.
 
-    ``GET /brain3d/{run}/{statistic}`` makes the viewer, unless it is there, and answers ``{"url", "seconds",
+    ``GET /brain3d/{run}/{subject}/{statistic}`` makes the viewer, unless it is there, and answers ``{"url", "seconds",
     "simulated"}``; ``GET /brain3d/view/{key}/{path}`` are its files.
 
     Parameters
     ----------
     maps_of : callable
-        (run name, statistic) to the maps of its modules. What it raises as a NeuroVisError becomes one sentence.
+        (run name, subject, statistic) to the maps of its modules. What it raises as a NeuroVisError becomes one sentence.
     cache : Path
         Folder of ours for pycortex's store and the viewers; made when it is not there.
     """
@@ -56,13 +56,13 @@ def brain3d_router(maps_of: MapsOf, cache: Path) -> APIRouter:
     def allowed(key: str, path: str) -> Response:
         return Response(status_code=204)
 
-    @router.get("/brain3d/{name}/{statistic}")
-    def view(name: str, statistic: str) -> JSONResponse:
+    @router.get("/brain3d/{name}/{subject}/{statistic}")
+    def view(name: str, subject: str, statistic: str) -> JSONResponse:
         from neurovis.brain3d import check_maps, viewer, viewer_key
         from neurovis.importance_figure import LIMITS
 
         began = time.perf_counter()
-        maps = maps_of(name, statistic)
+        maps = maps_of(name, subject, statistic)
         first = check_maps(maps, LIMITS)
         key = viewer_key(maps)
         with lock:

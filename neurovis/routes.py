@@ -10,6 +10,7 @@ from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 
 from neurovis.caption_routes import caption_router
+from neurovis.cortex_routes import cortex_router
 from neurovis.evaluate_routes import evaluate_router
 from neurovis.exports import MEDIA, Column, export
 from neurovis.flatmap import FLATMAP
@@ -32,6 +33,7 @@ def add_routes(app: FastAPI, library: Library, renders: Renders, scratch: Path) 
     app.include_router(_clip_router(library, scratch), prefix="/neurovis")
     app.include_router(caption_router(library, renders), prefix="/neurovis")
     app.include_router(evaluate_router(library), prefix="/neurovis")
+    app.include_router(cortex_router(library, renders, scratch), prefix="/neurovis")
 
 
 def _router(library: Library, renders: Renders) -> APIRouter:

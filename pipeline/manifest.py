@@ -115,6 +115,13 @@ class Space(_Model):
     affine: tuple[tuple[float, ...], ...] | None = None
 
 
+class DecoderSource(_Model):
+    """The decoder that made a run; see :mod:`pipeline.provenance`."""
+
+    folder: str = Field(description="checkpoint folder; told from the project's root where it lies in the project")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of its weights")
+
+
 class RunManifest(_Model):
     """``manifest.json``: what was run, on what, and how well it did."""
 
@@ -147,6 +154,7 @@ class RunManifest(_Model):
     space: Space | None = None
     scores: dict[str, dict[str, Score]] = Field(default_factory=dict, description="variant -> name -> score")
     created: str = ""
+    decoder: DecoderSource | None = Field(None, description="what decoded the cues; None: not recorded, or no decoder")
 
     @model_validator(mode="after")
     def _agree(self) -> RunManifest:

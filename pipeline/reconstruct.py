@@ -20,6 +20,7 @@ from pipeline.backbones import PARTS
 from pipeline.errors import ConfigError, DataError
 from pipeline.nearest import nearest_captions
 from pipeline.paths import PHANTOM_ASSETS, atomic_folder, check_space
+from pipeline.provenance import decoder_source
 from pipeline.runs import FULL, ClipRecord, Nearest, Run, RunManifest, RunWriter, Score, Space, variant_name
 
 if TYPE_CHECKING:
@@ -78,11 +79,13 @@ def reconstruct(
     if bad or not clips:
         raise ConfigError(f"{dataset} {subject}: clips must lie in 0..{len(everything) - 1}, got {bad or 'none'}")
     world, cvr = renderer("phantom")
-    clipset = decode(everything.take(np.asarray(clips)), _checkpoint(dataset, subject, checkpoint))
+    folder = _checkpoint(dataset, subject, checkpoint)
+    clipset = decode(everything.take(np.asarray(clips)), folder)
     known = load(dataset, subject, "train", home).captions
     check_space(out, len(clips) * 40 * world.backbones.size**2 * 3)
     manifest = new_manifest(clipset, dataset, out.name, seed, world, cvr, without)
-    manifest = manifest.model_copy(update={"config": {**manifest.config, "clips": [int(i) for i in clips]}})
+    config = {**manifest.config, "clips": [int(i) for i in clips]}
+    manifest = manifest.model_copy(update={"config": config, "decoder": decoder_source(folder)})
     writer = RunWriter(out, manifest)
     writer.set_cues(clipset.cues)
     writer.set_patterns(clipset.voxel_ids, clipset.mean_fmri(), _space(clipset))

@@ -25,7 +25,7 @@ function colour(value) {
 
 let flat = null;
 // The asset is a safetensors file: eight bytes of length, a JSON header, the arrays.
-function loadFlat() {
+export function loadFlat() {
   flat ||= fetch("/neurovis/flatmap").then((response) => response.arrayBuffer()).then((buffer) => {
     const length = Number(new DataView(buffer).getBigUint64(0, true));
     const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length)));

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -81,7 +81,14 @@ def split_half(study: Study, module: str, statistic: str) -> float:
     return _correlation(first, second)
 
 
-def null_maps(study: Study, module: str, statistic: str, n_null: int = 100, seed: int = 0) -> Array | None:
+def null_maps(
+    study: Study,
+    module: str,
+    statistic: str,
+    n_null: int = 100,
+    seed: int = 0,
+    tell: Callable[[int], None] | None = None,
+) -> Array | None:
     """Return maps under the hypothesis that voxels and outputs have nothing to do with each other.
 
     Patterns: the sources are shifted in a circle against the clips, by at least ten clips, which keeps the
@@ -95,6 +102,8 @@ def null_maps(study: Study, module: str, statistic: str, n_null: int = 100, seed
     module, statistic : str
     n_null : int
     seed : int
+    tell : callable, optional
+        Called with the count of finished maps; what it raises ends the work.
 
     Returns
     -------
@@ -109,7 +118,12 @@ def null_maps(study: Study, module: str, statistic: str, n_null: int = 100, seed
     shifts = np.arange(max(1, least), n_clips - least)
     rng = np.random.default_rng([seed, 1])
     drawn = rng.choice(shifts, n_null, replace=n_null > len(shifts))
-    return np.stack([loadings(study, np.roll(sources, shift, axis=0)) for shift in drawn])
+    found = np.empty((n_null, study.n_voxels), np.float32)
+    for number, shift in enumerate(drawn):
+        found[number] = loadings(study, np.roll(sources, shift, axis=0))
+        if tell:
+            tell(number + 1)
+    return found
 
 
 def region_table(

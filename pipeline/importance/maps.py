@@ -16,8 +16,8 @@ from pipeline.importance.inference import RegionRow, null_maps, region_table, sp
 from pipeline.importance.permutation import permutation, targets_of
 from pipeline.importance.statistics import PERMUTATION, STATISTICS, check_statistic, scaled
 from pipeline.importance.study import Array, check_modules, regions_of, study_of
-from pipeline.paths import PHANTOM_ASSETS
 from pipeline.paths import home as working_folder
+from pipeline.provenance import find_decoder
 
 if TYPE_CHECKING:
     from pipeline.backbones import World
@@ -134,10 +134,10 @@ def importance_maps(
         return _permuted(checkpoint, train, modules, regions, settings, val, world, progress)
     found = {}
     for number, module in enumerate(modules):
-        if progress:
-            progress(number, len(modules), module)
+        tell = _teller(progress, module, number, len(modules), settings.n_null)
+        tell(0)
         values = STATISTICS[settings.statistic].function(study, module)
-        null = null_maps(study, module, settings.statistic, settings.n_null, settings.seed)
+        null = null_maps(study, module, settings.statistic, settings.n_null, settings.seed, tell)
         names = (train.subject, module, settings.statistic)
         table: Sequence[RegionRow] = ()
         if regions is not None:
@@ -155,6 +155,17 @@ def importance_maps(
             train.simulated,
         )
     return found
+
+
+def _teller(progress: Progress | None, module: str, number: int, n_modules: int, n_null: int) -> Callable[[int], None]:
+    """Return what tells of each null map of a module, the modules taking equal shares."""
+    steps = max(n_null, 1)
+
+    def tell(done: int) -> None:
+        if progress:
+            progress(number * steps + done, n_modules * steps, module)
+
+    return tell
 
 
 def _permuted(
@@ -243,10 +254,7 @@ def _folder_of(run: str, home: Path | None) -> Path:
             return folder
     for info in discover(base):
         if (info.name == run or info.path == Path(run)) and info.manifest is not None:
-            shipped = PHANTOM_ASSETS / "decoders" / info.manifest.subject
-            if info.manifest.dataset == "phantom" and info.manifest.method == "semvideo" and shipped.is_dir():
-                return shipped
-            raise ConfigError(f"run {run}: its manifest does not say which decoder made it; name it with --checkpoint")
+            return find_decoder(info.manifest).folder
     raise ConfigError(f"run {run!r} is neither a folder nor a run in {base}; name another, or use --checkpoint")
 
 

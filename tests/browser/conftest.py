@@ -78,6 +78,19 @@ def served_real(tmp_path_factory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def served_cortex(tmp_path_factory, phantom_home) -> Iterator[str]:
+    """Start the app on a run whose decoder is recorded, one whose is not, a volume, and imported videos."""
+    import cortex_sample
+
+    home = cortex_sample.make_home(tmp_path_factory.mktemp("served-cortex"), phantom_home)
+    slices = Space(kind="volume", shape=(40, 20, 3))
+    facts = {"dataset": "slices", "truth": False, "simulated": False, "space": slices}
+    cortex_sample.sample_runs().make_run(home / "runs", "volume", n_clips=2, combos=((),), **facts)
+    _import_peer(home)
+    yield from _serve(home, "none")
+
+
+@pytest.fixture(scope="module")
 def served_empty(tmp_path_factory) -> Iterator[str]:
     """Start the app with no run at all."""
     yield from _serve(tmp_path_factory.mktemp("served-empty"), "none")

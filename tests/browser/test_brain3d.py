@@ -16,7 +16,7 @@ PAGE = """<!doctype html><html lang="en"><title>3-D</title><link rel="icon" href
 <link rel="stylesheet" href="/neurovis/static/neurovis.css"><link rel="stylesheet" href="/neurovis/static/brain3d.css">
 <div class="nv-root" id="root"></div><script type="module">
 import { brain3d } from "/neurovis/static/brain3d.js";
-window.view = brain3d(); root.append(view.node); view.show("/neurovis/brain3d/run-a/pattern");</script></html>"""
+window.view = brain3d(); root.append(view.node); view.show("/neurovis/brain3d/run-a/sub-07/pattern");</script></html>"""
 LOADED = "typeof viewer !== 'undefined' && !!viewer && viewer.loaded.state() === 'resolved'"
 
 
@@ -39,7 +39,7 @@ def address(tmp_path_factory):
     ids = np.arange(0, N_CORTEX, 2, dtype=np.int64)
     values = {"anchor": np.sin(ids / 900), "motion": np.cos(ids / 900)}
 
-    def maps_of(name, statistic):
+    def maps_of(name, subject, statistic):
         if name != "run-a":
             raise DataError(f"{name}: no such run; name another")
         space = VoxelSpace("fs_LR_32k")

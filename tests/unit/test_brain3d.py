@@ -200,7 +200,7 @@ def client(maps, cache):
 
     app, asked = FastAPI(), []
 
-    def maps_of(name, statistic):
+    def maps_of(name, subject, statistic):
         asked.append((name, statistic))
         return maps
 
@@ -214,10 +214,10 @@ def client(maps, cache):
 
 
 def test_the_route_makes_a_viewer_once_and_serves_its_files(made, client, cache):
-    facts = client.get("/neurovis/brain3d/run-a/weight").json()
+    facts = client.get("/neurovis/brain3d/run-a/sub-07/weight").json()
     assert client.asked == [("run-a", "weight")] and facts["simulated"] and facts["url"].startswith(FRAMED)
     stamp = [path.stat().st_mtime_ns for path in (cache / "served" / "viewers").iterdir()]
-    assert client.get("/neurovis/brain3d/run-a/weight").json()["url"] == facts["url"]
+    assert client.get("/neurovis/brain3d/run-a/sub-07/weight").json()["url"] == facts["url"]
     assert stamp == [path.stat().st_mtime_ns for path in (cache / "served" / "viewers").iterdir()]
     page = client.get(facts["url"])
     assert page.headers["content-type"] == "text/html; charset=utf-8"
@@ -229,7 +229,7 @@ def test_the_route_makes_a_viewer_once_and_serves_its_files(made, client, cache)
 
 
 def test_the_viewer_is_sandboxed_and_the_rest_of_the_app_is_not_framed(made, client):
-    url = client.get("/neurovis/brain3d/run-a/weight")
+    url = client.get("/neurovis/brain3d/run-a/sub-07/weight")
     assert url.headers["x-frame-options"] == "DENY" and "access-control-allow-origin" not in url.headers
     headers = client.get(url.json()["url"]).headers
     policy = headers["content-security-policy"]
@@ -240,7 +240,7 @@ def test_the_viewer_is_sandboxed_and_the_rest_of_the_app_is_not_framed(made, cli
 
 @pytest.mark.parametrize("path", ["../../config/pycortex/options.cfg", "..%2F..%2Fconfig%2Fx.json", "nothing.json", ""])
 def test_nothing_but_a_viewer_s_files_is_served(made, client, path):
-    url = client.get("/neurovis/brain3d/run-a/weight").json()["url"]
+    url = client.get("/neurovis/brain3d/run-a/sub-07/weight").json()["url"]
     assert client.get(url.replace("index.html", path)).status_code in (404, 405)
     assert client.get(f"{FRAMED}../index.html").status_code == 404
 

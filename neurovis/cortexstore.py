@@ -1,0 +1,141 @@
+"""Importance maps that were computed once, in memory and on disk, by decoder, recording and settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.clipset import VoxelSpace
+from pipeline.errors import DataError
+from pipeline.importance.inference import RegionRow
+from pipeline.importance.maps import ImportanceMap, Settings
+from pipeline.paths import atomic_file
+
+FORMAT = 1  # to be raised when a statistic's code changes what it computes
+KEPT = 24  # sets of maps in memory, some 100 kB each
+Maps = Mapping[str, ImportanceMap]
+
+
+@dataclass(frozen=True)
+class MapKey:
+    """What decides a set of maps.
+
+    Parameters
+    ----------
+    decoder : str
+        SHA-256 of its weights.
+    dataset, subject : str
+    recording : str
+        SHA-256 of what the working folder says of the subject's import; another import is another recording.
+    settings : Settings
+    """
+
+    decoder: str
+    dataset: str
+    subject: str
+    recording: str
+    settings: Settings
+
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        told = json.dumps([FORMAT, asdict(self)], sort_keys=True)
+        return f"{self.subject}-{self.settings.statistic}-{hashlib.sha256(told.encode()).hexdigest()[:20]}"
+
+
+class MapStore:
+    """Keep sets of maps.
+
+    Parameters
+    ----------
+    folder : Path
+        Made when the first map is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._held: OrderedDict[str, Maps] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: MapKey) -> Maps | None:
+        """Return the maps by module, or None where they are not computed; a damaged file counts as none."""
+        with self._lock:
+            if key.name in self._held:
+                self._held.move_to_end(key.name)
+                return self._held[key.name]
+        path = self.folder / f"{key.name}.safetensors"
+        if not path.is_file():
+            return None
+        try:
+            maps = _read(path)
+        except DataError:
+            path.unlink(missing_ok=True)
+            return None
+        self._hold(key, maps)
+        return maps
+
+    def put(self, key: MapKey, maps: Maps) -> None:
+        """Keep maps, on disk too."""
+        with atomic_file(self.folder / f"{key.name}.safetensors") as temporary:
+            _write(maps, temporary)
+        self._hold(key, maps)
+
+    def _hold(self, key: MapKey, maps: Maps) -> None:
+        with self._lock:
+            self._held[key.name] = maps
+            while len(self._held) > KEPT:
+                self._held.popitem(last=False)
+
+
+def _write(maps: Maps, path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    first = next(iter(maps.values()))
+    arrays = {"voxel_ids": np.ascontiguousarray(first.voxel_ids)}
+    facts: dict[str, Any] = {"subject": first.subject, "statistic": first.statistic, "simulated": first.simulated}
+    facts |= {"space": asdict(first.space), "modules": {}}
+    for module, found in maps.items():
+        arrays[f"{module}.values"] = np.ascontiguousarray(found.values)
+        for name in ("null_mean", "null_high"):
+            value = getattr(found, name)
+            if value is not None:
+                arrays[f"{module}.{name}"] = np.ascontiguousarray(value, np.float32)
+        half = None if np.isnan(found.reliability) else found.reliability
+        facts["modules"][module] = {"reliability": half, "table": [row.to_dict() for row in found.table]}
+    save_file(arrays, path, metadata={"facts": json.dumps(facts)})
+
+
+def _read(path: Path) -> Maps:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            facts = json.loads(file.metadata()["facts"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        space = VoxelSpace(**facts["space"])
+        return {
+            module: ImportanceMap(
+                facts["subject"],
+                module,
+                facts["statistic"],
+                arrays[f"{module}.values"],
+                arrays["voxel_ids"],
+                space,
+                float("nan") if one["reliability"] is None else float(one["reliability"]),
+                arrays.get(f"{module}.null_mean"),
+                arrays.get(f"{module}.null_high"),
+                tuple(RegionRow(**row) for row in one["table"]),
+                bool(facts["simulated"]),
+            )
+            for module, one in facts["modules"].items()
+        }
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: is damaged ({error}); the maps are computed again") from error
