@@ -34,7 +34,7 @@ def brain3d_router(maps_of: MapsOf, cache: Path) -> APIRouter:
     Parameters
     ----------
     maps_of : callable
-        (run name, subject, statistic) to the maps of its modules. What it raises as a NeuroVisError becomes one sentence.
+        (run name, subject, statistic) to the maps of its modules. A NeuroVisError that it raises becomes one sentence.
     cache : Path
         Folder of ours for pycortex's store and the viewers; made when it is not there.
     """
