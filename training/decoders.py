@@ -16,7 +16,7 @@ Whatever is chosen (epoch, early stop) is chosen on held-out training runs; test
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -97,32 +97,38 @@ def train_semvideo(
     stages = check_stages(stages)
     if plan is None:
         plan = config if isinstance(config, str) else "semvideo"
+    common: dict[str, Any] = {"resume": resume, "device": device, "progress": progress, "trackers": trackers}
+    common |= {"config": preset(config) if isinstance(config, str) else config}
+    common |= {"plan": PLANS[plan] if isinstance(plan, str) else plan}
+
+    def start(log: ProgressLog, stop: Stop) -> Training:
+        processes.prepare(device)
+        return Training(train, val, targets, out, stop=stop, log=log, **common)
+
+    return _told(start, out, stages, dict(provenance or {}), stop or Stop(), resume)
+
+
+def _told(
+    start: Callable[[ProgressLog, Stop], Training],
+    out: Path,
+    stages: tuple[str, ...],
+    provenance: dict[str, Any],
+    stop: Stop,
+    resume: bool,
+) -> dict[str, Path]:
+    """Train alone in ``out``, and tell in ``progress.jsonl`` how it begins and ends."""
     first = processes.rank() == 0
     with sole_owner(out) if first else nullcontext():
-        log, stop = ProgressLog(out / "progress.jsonl" if first else None), stop or Stop()
+        log = ProgressLog(out / "progress.jsonl" if first else None)
         stop.on_force = lambda number: log.write("end", status="stopped", signal=number, exit_code=128 + number)
         try:
-            processes.prepare(device)
-            training = Training(
-                train,
-                val,
-                targets,
-                out,
-                config=preset(config) if isinstance(config, str) else config,
-                plan=PLANS[plan] if isinstance(plan, str) else plan,
-                resume=resume,
-                device=device,
-                progress=progress,
-                trackers=trackers,
-                stop=stop,
-                log=log,
-            )
-            legs = walk(train, training.plan, training.config, stages)
+            training = start(log, stop)
+            legs = walk(training.clipsets, training.plan, training.config, stages)
             log.run_steps = sum(leg.n_steps for leg in legs)
             told = [{**leg.words, "steps": leg.n_steps, "samples": leg.n_samples} for leg in legs]
             resumed = resume and (out / "stages").exists()
             log.write("run", pid=os.getpid(), resumed=resumed, stages=told, run_steps=log.run_steps)
-            found = training.save(training.train(legs), stages, dict(provenance or {}))
+            found = training.save(training.train(legs), stages, provenance)
         except Stopped as stopped:
             log.write("end", status="stopped", signal=stopped.number, exit_code=stopped.exit_code)
             raise
