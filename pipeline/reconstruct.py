@@ -134,7 +134,9 @@ def decode(clipset: ClipSet, folder: Path) -> ClipSet:
 
     checkpoint = load_checkpoint(folder, subject=clipset.subject)
     checkpoint.check(clipset)
-    decoded = checkpoint.model.decode(clipset.without_stimulus())
+    # A part that an ablation of training left out holds untrained weights: it has nothing to say.
+    trained = tuple(checkpoint.about.get("training", {}).get("stages", ())) or checkpoint.model.STAGES
+    decoded = checkpoint.model.decode(clipset.without_stimulus(), stages=trained)
     return replace(clipset, cues=decoded.cues)
 
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli import Home, Json, Progress, finish, parse_words, progress_bar, run, say
+from pipeline.cli import Home, Json, finish, parse_words, progress_bar, run, say
 from pipeline.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from pipeline.backbones import World
-    from pipeline.clipset import ClipSet
     from training.config import TrainingConfig
-    from training.samples import Targets
+    from training.stopping import Stop
 
 app = typer.Typer(
     name="training",
@@ -34,42 +33,77 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train decoders: on all subjects first, then on each; writes one checkpoint per subject."""
-    from pipeline.paths import home as working_folder
-    from training.config import plan, read_config, replace
+    from training.config import read_config
+    from training.stopping import Stop, Stopped, signals_answered
 
-    settings = read_config(config)
-    settled = plan(settings.method, settings.plan_overrides)
-    folder = working_folder(home)
-    out = Path(settings.out) if settings.out else folder / "training" / f"{settings.dataset}-{settings.method}"
-    if (out / "stages").exists() and not resume:
-        raise ConfigError(f"{out}: holds an earlier run; add --resume to take it up, or set another `out`")
-    chosen = _subjects(settings, folder)
-
-    from pipeline.methods.semvideo import SemVideo, preset
-    from training.decoders import train_semvideo
-
-    method = replace(preset(settings.method), settings.method_overrides)
-    with progress_bar("train") as tell:
-        parts = {split: _load(settings.dataset, chosen, split, folder, tell) for split in ("train", "val")}
-        targets = _targets(_world(settings.world), [*parts["train"].values(), *parts["val"].values()], method, tell)
-        paths = train_semvideo(
-            parts["train"],
-            parts["val"],
-            targets,
-            out,
-            config=method,
-            plan=settled,
-            stages=settings.stages or SemVideo.STAGES,
-            resume=resume,
-            device=settings.device,
-            provenance={"dataset": settings.dataset, "preset": settings.method},
-            progress=tell,
-        )
+    settings, stop = read_config(config), Stop()
+    try:
+        with signals_answered(stop):
+            out, paths = _train(settings, home, resume, stop)
+    except Stopped as stopped:
+        say(str(stopped), quiet=True)
+        raise typer.Exit(stopped.exit_code) from stopped
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     for name, entry in report.items():
         score = "not scored" if entry["best_score"] is None else f"best held-out score {entry['best_score']:.4f}"
         say(f"{name}: {entry['epochs']} epochs, {entry['seconds']} s, {score}", quiet=as_json)
     finish({"out": str(out), "checkpoints": {s: str(p) for s, p in paths.items()}, "report": report}, as_json)
+
+
+def _train(settings: TrainingConfig, home: Path | None, resume: bool, stop: Stop) -> tuple[Path, dict[str, Path]]:
+    """Read what the settings name, and train: the run's folder, and a checkpoint per subject."""
+    from pipeline.paths import home as working_folder
+    from training import processes
+    from training.inputs import read_inputs, settled
+    from training.stopping import sole_owner
+    from training.tracking import trackers
+
+    found = settled(settings, working_folder(home))
+    out = found.out
+    if (out / "stages").exists() and not resume:
+        raise ConfigError(f"{out}: holds an earlier run; add --resume to take it up, or set another `out`")
+    with sole_owner(out) if processes.rank() == 0 else nullcontext(), progress_bar("train") as tell:
+        named = trackers(settings.tracker)
+        train, val, targets = read_inputs(found, tell)
+
+        from training.decoders import train_semvideo
+        from training.estimate import check_room
+
+        check_room(found, train, targets)
+        paths = train_semvideo(
+            train,
+            val,
+            targets,
+            out,
+            config=found.method,
+            plan=found.plan,
+            stages=found.stages,
+            resume=resume,
+            device=settings.device,
+            provenance={"dataset": settings.dataset, "preset": settings.method},
+            progress=tell,
+            trackers=named,
+            stop=stop,
+        )
+    return out, paths
+
+
+@app.command()
+def estimate(
+    config: Annotated[Path, typer.Option("--config", help="YAML or JSON file with the fields of a training config")],
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Say how long a training will take, and how much memory and disk, from a few measured steps of each stage."""
+    from training.config import read_config
+    from training.estimate import estimate as measure
+
+    with progress_bar("estimate") as tell:
+        found = measure(read_config(config), home, tell)
+    for leg in found.legs:
+        say(f"{leg.name}: {leg.steps} steps of {leg.seconds_per_step:.3g} s, {leg.seconds:.3g} s", quiet=as_json)
+    say(found.sentence, quiet=as_json)
+    finish(found.to_dict(), as_json)
 
 
 @app.command()
@@ -128,8 +162,9 @@ def crossval(
     from training.block_run import render_blocks, save_crossval
     from training.crossval import caption_codes
     from training.crossval import crossval as cross_validate
+    from training.inputs import open_world
 
-    world = _world(None)
+    world = open_world(None)
     codes = caption_codes(clipset, lambda texts: encode_text(world, texts))
     with progress_bar("crossval") as tell:
         result = cross_validate(clipset, codes, seed=seed, n_members=members, progress=tell)
@@ -145,60 +180,6 @@ def crossval(
     for name, scores in found["references"].items():
         say(f"{name}: {scores['volume_accuracy']:.3f}, blocks {scores['block_accuracy']:.3f}", quiet=as_json)
     finish({"dataset": dataset, "subject": chosen, **found, "run": str(target) if render else None}, as_json)
-
-
-def _subjects(settings: TrainingConfig, home: Path) -> list[str]:
-    """Return the chosen subjects, checked; a phantom that is not made yet is made by loading its first."""
-    from pipeline.data import describe, load
-
-    card = describe(settings.dataset, home)
-    if not card.subjects:
-        load(settings.dataset, "sub-01", "val", home)
-        card = describe(settings.dataset, home)
-    known = [str(entry["subject"]) for entry in card.subjects]
-    if card.built_in:
-        from pipeline.data.registry import BUILT_IN
-        from pipeline.phantom.sizes import phantom_size
-
-        known = [f"sub-{i + 1:02d}" for i in range(len(phantom_size(BUILT_IN[settings.dataset]).subjects))]
-    unknown = [subject for subject in settings.subjects if subject not in known]
-    if unknown:
-        raise DataError(f"{settings.dataset}: no subject {unknown[0]}, expected some of {', '.join(known)}")
-    return list(settings.subjects) or known
-
-
-def _load(dataset: str, subjects: list[str], split: str, home: Path, progress: Progress) -> dict[str, ClipSet]:
-    from pipeline.data import load
-
-    loaded = {subject: load(dataset, subject, split, home, progress) for subject in subjects}
-    return {subject: clipset for subject, clipset in loaded.items() if len(clipset) or split == "train"}
-
-
-def _targets(world: World, clipsets: list[ClipSet], method: Any, progress: Progress) -> Targets:
-    """Encode captions and frames, once per clip id."""
-    import numpy as np
-
-    from training.decoders import make_targets
-    from training.samples import join_targets
-
-    parts: list[Targets] = []
-    seen: set[str] = set()
-    for done, clipset in enumerate(clipsets):
-        progress(done, len(clipsets), "encode captions and frames")
-        new = np.asarray([i for i, clip_id in enumerate(clipset.clip_ids) if str(clip_id) not in seen], dtype=np.int64)
-        if len(new):
-            parts.append(make_targets(world, clipset.take(new), method.n_frames))
-            seen |= {str(clip_id) for clip_id in clipset.clip_ids}
-    return join_targets(parts)
-
-
-def _world(spec: str | None) -> World:
-    """Return backbones by profile name or local folder; none means the phantom's."""
-    from pipeline.backbones import World, local, profile
-
-    if spec and Path(spec).is_dir():
-        return World(local(Path(spec), name=spec))
-    return World(profile(spec or "phantom"))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,12 @@ class LoopConfig(_Strict):
     """One pass of the optimiser over one network."""
 
     epochs: int = Field(100, ge=1, description="Passes over the samples (SemVideo, C.1).")
-    batch_size: int = Field(96, ge=2, description="Samples per step (C.1: SAD 96, MAD 20).")
+    batch_size: int = Field(
+        96, ge=2, description="Samples per step, over all processes and parts (C.1: SAD 96, MAD 20)."
+    )
+    accumulate: int = Field(
+        1, ge=1, description="Parts that a step is computed in, to save memory; contrasts then see one part at a time."
+    )
     lr: float = Field(1e-4, gt=0, description="Highest learning rate (C.1: SAD 1e-4, MAD 3e-4).")
     schedule: Literal["cosine", "onecycle"] = Field(
         "cosine", description="cosine: down from lr; onecycle: up and down."
@@ -35,13 +40,22 @@ class LoopConfig(_Strict):
     validate_every: int = Field(1, ge=1, description="Epochs between scores on held-out training runs.")
     patience: int | None = Field(None, ge=1, description="Stop after this many scores without a better one.")
     checkpoint_every: int = Field(1, ge=1, description="Epochs between states from which to resume.")
+    checkpoint_steps: int | None = Field(None, ge=1, description="Steps between states, within epochs too.")
+    checkpoint_minutes: float | None = Field(
+        10.0, gt=0, le=1440, description="Minutes between states, within epochs too; none leaves it to the others."
+    )
+
+    def identity(self) -> dict[str, Any]:
+        """Return, as JSON values, what the trained weights depend on: all but how often a state is written."""
+        free = {"checkpoint_every", "checkpoint_steps", "checkpoint_minutes"}
+        return self.model_dump(mode="json", exclude=free)
 
 
 class StagePlan(_Strict):
     """Pre-train a network on all subjects, then fine-tune it on each (SemVideo, section 4)."""
 
-    pretrain: LoopConfig = LoopConfig()
-    finetune: LoopConfig | None = Field(LoopConfig(), description="None keeps the pre-trained weights.")
+    pretrain: LoopConfig = Field(LoopConfig(), description="On all subjects together.")
+    finetune: LoopConfig | None = Field(LoopConfig(), description="On each subject; none keeps the weights.")
 
 
 MAD_LOOP = LoopConfig(batch_size=20, lr=3e-4, schedule="onecycle")
@@ -50,8 +64,8 @@ MAD_LOOP = LoopConfig(batch_size=20, lr=3e-4, schedule="onecycle")
 class Plan(_Strict):
     """How SemVideo's decoders are trained."""
 
-    sad: StagePlan = StagePlan()
-    mad: StagePlan = StagePlan(pretrain=MAD_LOOP, finetune=MAD_LOOP)
+    sad: StagePlan = Field(StagePlan(), description="Of the three semantic decoders (stages anchor, motion, holi).")
+    mad: StagePlan = Field(StagePlan(pretrain=MAD_LOOP, finetune=MAD_LOOP), description="Of the motion decoder.")
     repeats: Literal["separate", "average", "mixed"] = Field(
         "separate",
         description="separate: each repeat a sample (8,640 on CC2017); average: one sample a clip; "
@@ -60,22 +74,27 @@ class Plan(_Strict):
     start: Literal["random", "ridge"] = Field(
         "random", description="ridge: SADs start at ridge regression (needs sad.linear_path); not in the paper."
     )
-    crossfit_folds: int = Field(3, ge=2, description="Folds of runs where MAD trains on cross-fitted text.")
-    seed: int = 0
+    crossfit_folds: int = Field(3, ge=2, le=100, description="Folds of runs where MAD trains on cross-fitted text.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Of weights, data order and all noise.")
 
 
 class TrainingConfig(_Strict):
     """A training run as ``python -m training run --config FILE`` reads it."""
 
-    dataset: str
+    dataset: str = Field(min_length=1, description="A name that `python -m pipeline datasets` lists.")
     subjects: tuple[str, ...] = Field((), description="Empty means all of the data set.")
     method: str = Field("semvideo-phantom", description="A preset's name; see `python -m training presets`.")
     method_overrides: dict[str, Any] = Field(default_factory=dict, description="Fields of the method to replace.")
     plan_overrides: dict[str, Any] = Field(default_factory=dict, description="Fields of the preset's plan to replace.")
-    stages: tuple[str, ...] = Field((), description="Empty means all; mad needs motion.")
+    stages: tuple[Literal["anchor", "motion", "holi", "mad"], ...] = Field(
+        (), description="Parts to train, empty means all; the others are left out (an ablation of training)."
+    )
     world: str | None = Field(None, description="Backbones for the targets; none means the phantom's own.")
     out: str | None = Field(None, description="Folder; none means HOME/training/<dataset>-<method>.")
-    device: str = "cpu"
+    device: Literal["cpu", "cuda"] = Field("cpu", description="Where to train; cuda: an NVIDIA card.")
+    tracker: Literal["trackio", "wandb"] | None = Field(
+        None, description="A tracker beside TensorBoard, kept on this machine; its package must be installed."
+    )
 
 
 _FAST_SAD = LoopConfig(epochs=6, batch_size=128, lr=5e-4, schedule="onecycle", weight_decay=0.05)

@@ -24,9 +24,9 @@ def text_scores(part: SAD, fmri: dict[str, Tensor], text: Tensor) -> dict[str, f
     return {"score": float(cosine), "r2": float(r2), "nearest": float((nearest == own).float().mean())}
 
 
-def video_scores(part: MAD, fmri: dict[str, Tensor], text: Tensor, video: Tensor) -> dict[str, float]:
+def video_scores(part: MAD, fmri: dict[str, Tensor], text: Tensor | None, video: Tensor) -> dict[str, float]:
     """Score MAD: negative mean absolute error (``score``), the same with the null text, cosine of frame changes."""
-    target = part.space.encode(video.to(text.device))
+    target = part.space.encode(video)
     found, null = part(fmri, text), part(fmri, None)
     change = F.cosine_similarity(found.diff(dim=1).flatten(1), target.diff(dim=1).flatten(1)).mean()
     return {

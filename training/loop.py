@@ -1,13 +1,15 @@
-"""The training loop: any network, resumable, with a log that a page can follow.
+"""The training loop: any network, resumable at any step, with a log that a page can follow.
 
-A run lives in one folder:
+A stage of a run lives in one folder:
 
 ``log.jsonl``
-    One line per epoch: epoch, step, seconds, lr, training losses, validation scores.
+    One line per epoch: epoch, step, seconds, lr, training losses, share of time spent waiting, validation scores.
 ``state/``
-    Weights, running mean, best weights, optimiser and position, as safetensors and JSON; replaced whole, so the last
-    one is valid whatever killed the process. Data order and all noise follow from (seed, epoch), so a resumed run
-    goes through the same curve as one that was never stopped.
+    The last two states (:mod:`training.states`): weights, running mean, best weights, optimiser, position, random
+    state. A resumed run goes through the very numbers of one that was never stopped.
+
+Several processes started by ``accelerate launch`` share each batch; the learning rate and the number of steps are
+those of one process. Only the first writes.
 """
 
 from __future__ import annotations
@@ -16,67 +18,24 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.errors import CheckpointError, ConfigError
-from pipeline.paths import atomic_folder, write_json
+from training import processes, tracking
 from training.config import LoopConfig
+from training.optimiser import average, learning_rate, optimiser
+from training.progress import ProgressLog
+from training.randomness import Randomness, borrowed
+from training.states import States
+from training.task import Fit, Since, Task
+
+__all__ = ["Fit", "Progress", "Task", "fit", "learning_rate"]
 
 Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class Task:
-    """What to train.
-
-    Parameters
-    ----------
-    name : str
-        Shown in progress.
-    module : nn.Module
-        Changed in place.
-    n_samples : int
-    loss : callable
-        ``loss(rows, progress, generator)`` -> named losses with ``loss`` to minimise; ``rows`` are sample numbers,
-        ``progress`` runs from 0 to 1, all random draws come from ``generator`` or torch's own.
-    validate : callable, optional
-        ``validate()`` -> named numbers with ``score``, higher is better, on held-out training runs.
-    """
-
-    name: str
-    module: nn.Module
-    n_samples: int
-    loss: Callable[[Tensor, float, torch.Generator], dict[str, Tensor]]
-    validate: Callable[[], dict[str, float]] | None = None
-
-
-@dataclass
-class Fit:
-    """Where a run stands: finished epochs, steps, scores by epoch, best score and its epoch."""
-
-    epoch: int = 0
-    step: int = 0
-    best: float | None = None
-    best_epoch: int = 0
-    stale: int = 0
-    done: bool = False
-    seconds: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
-
-
-def learning_rate(config: LoopConfig, step: int, n_steps: int) -> float:
-    """Return the learning rate of a step, 0 <= step < n_steps."""
-    share = step / max(1, n_steps - 1)
-    if config.schedule == "cosine":
-        return config.lr * (1 + math.cos(math.pi * share)) / 2
-    if share < config.warmup:
-        return config.lr * (1 / 25 + 24 / 25 * (1 - math.cos(math.pi * share / config.warmup)) / 2)
-    return config.lr * max(1e-4, (1 + math.cos(math.pi * (share - config.warmup) / (1 - config.warmup))) / 2)
 
 
 def fit(
@@ -89,6 +48,8 @@ def fit(
     device: str = "cpu",
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
+    log: ProgressLog | None = None,
+    trackers: tuple[str, ...] = (),
 ) -> Fit:
     """Train ``task.module`` and leave the kept weights in it.
 
@@ -97,7 +58,7 @@ def fit(
     task : Task
     config : LoopConfig
     folder : Path
-        Of log and state.
+        Of log and states.
     seed : int
     resume : bool
         Continue from ``folder/state`` when there is one (a finished run returns at once); else start over.
@@ -106,86 +67,157 @@ def fit(
     progress : callable, optional
         Called with (epochs done, epochs, what).
     stop : callable, optional
-        Asked after each epoch; a true answer saves the state and returns unfinished.
+        Asked after each step; a true answer saves the state and returns unfinished.
+    log : ProgressLog, optional
+    trackers : tuple of str
+        By accelerate's names; they write to ``tracked/`` two folders above.
 
     Raises
     ------
     ConfigError
         When there are fewer samples than a step needs, or the loss is no longer finite.
     CheckpointError
-        When the state is of another run or damaged.
+        When the state is of another run, or all states are damaged.
     """
     if task.n_samples < 2:
         raise ConfigError(f"{task.name}: training needs at least 2 samples, got {task.n_samples}; add runs")
-    accelerator = _accelerator(config, device)
-    _, optimiser = accelerator.prepare(task.module, _optimiser(task.module, config))
-    run = _Run(task, config, folder, seed, optimiser, _average(task.module, config))
-    state = run.load() if resume else Fit()
-    if state.epoch == 0 and not state.done:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "log.jsonl").write_text("", encoding="utf-8")
-        run.score(state, {"epoch": 0, "step": 0})
-    while state.epoch < config.epochs and not state.done:
-        started = time.monotonic()
-        line = run.epoch(state, accelerator)
-        state.seconds += time.monotonic() - started
-        run.score(state, {"epoch": state.epoch, "step": state.step, "seconds": round(state.seconds, 2), **line})
-        stopped = config.patience is not None and state.stale >= config.patience
-        state.done = state.epoch >= config.epochs or stopped
-        if state.done or state.epoch % config.checkpoint_every == 0:
-            run.save(state)
-        if progress:
-            progress(config.epochs if state.done else state.epoch, config.epochs, task.name)
-        if not state.done and stop is not None and stop():
-            run.save(state)
-            return state
-    run.keep()
+    accelerator = processes.accelerator(config, device, trackers, folder.parent.parent / "tracked")
+    with borrowed():
+        run = _Run(task, config, folder, seed, accelerator, log or ProgressLog(None))
+        state = run.begin(resume)
+        if not state.done:
+            tracking.begin(accelerator, task.name, state.step, folder.parent)
+            try:
+                run.train(state, progress, stop or (lambda: False))
+            finally:
+                tracking.end(accelerator)
     task.module.eval()
     return state
 
 
 class _Run:
-    """The files of one run and what they hold."""
+    """One call of :func:`fit`: the files of a run and what they hold."""
 
     def __init__(
-        self, task: Task, config: LoopConfig, folder: Path, seed: int, optimiser: Any, average: Any | None
+        self, task: Task, config: LoopConfig, folder: Path, seed: int, accelerator: Any, log: ProgressLog
     ) -> None:
-        self.task, self.config, self.folder, self.seed = task, config, folder, seed
-        self.optimiser, self.average = optimiser, average
+        self.task, self.config, self.folder, self.accelerator, self.log = task, config, folder, accelerator, log
+        self.batch_size = processes.batch_size(task.name, config, task.n_samples)
+        self.per_epoch = task.n_samples // self.batch_size
+        self.n_steps = self.per_epoch * config.epochs
+        self.average = average(task.module, config)
+        self.network, self.optimiser = accelerator.prepare(
+            processes.Step(task.module, task.loss), optimiser(task.module, config)
+        )
         self.best: dict[str, Tensor] | None = None
+        self.random = Randomness(seed, processes.rank())
+        about = {"name": task.name, "seed": seed, "n_samples": task.n_samples, "processes": processes.count()}
+        self.states = States(folder / "state", {**about, "loop": config.identity(), **task.about})
+        self.saved_random: list[Any] = []
+        self.saved_at = time.monotonic()
+        self.line = Since()  # the last line of progress
 
-    def epoch(self, state: Fit, accelerator: Any) -> dict[str, float]:
-        """Go once through the samples; return the last learning rate and the mean losses."""
-        task, config = self.task, self.config
-        batch_size = min(config.batch_size, task.n_samples)
-        per_epoch = task.n_samples // batch_size
-        n_steps = per_epoch * config.epochs
-        sums: dict[str, float] = {}
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed * 1_000_003 + state.epoch)
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + state.epoch)
-            order = torch.randperm(task.n_samples, generator=generator)
-            task.module.train()
-            for rows in order[: per_epoch * batch_size].split(batch_size):
-                lr = learning_rate(config, state.step, n_steps)
-                for group in self.optimiser.param_groups:
-                    group["lr"] = lr
-                with accelerator.autocast():
-                    terms = task.loss(rows, state.step / n_steps, generator)
+    def begin(self, resume: bool) -> Fit:
+        """Take up the last whole state, or start afresh and score the untrained network."""
+        state = self.load() if resume else None
+        if processes.rank() == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lines = "".join(json.dumps(line) + "\n" for line in state.history) if state else ""
+            (self.folder / "log.jsonl").write_text(lines, encoding="utf-8")
+        if state is None:
+            processes.by_first(self.states.clear)
+            state = Fit()
+            self.score(state, {"epoch": 0, "step": 0})
+        self.tell("stage", state)
+        return state
+
+    def train(self, state: Fit, progress: Progress | None, stop: Callable[[], bool]) -> None:
+        """Go through the steps that are left, or until asked to stop."""
+        while not state.done:
+            order = self.random.begin(state.epoch, self.task.n_samples)[: self.per_epoch * self.batch_size]
+            if self.saved_random and state.batch:
+                self.random.restore(self.saved_random[processes.rank()])
+            self.saved_random = []
+            self.task.module.train()
+            for rows in order.split(self.batch_size)[state.batch :]:
+                self.step(state, rows)
+                if state.batch == self.per_epoch:
+                    self.close_epoch(state, progress)
+                if self.pause(state, stop):
+                    return
+
+    def step(self, state: Fit, rows: Tensor) -> None:
+        """Take one step of the optimiser, in as many parts as the config says, each shared by the processes."""
+        task, config, accelerator = self.task, self.config, self.accelerator
+        began, waited = time.perf_counter(), 0.0
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(config, state.step, self.n_steps)
+        parts = rows.split(self.batch_size // config.accumulate)
+        for part in parts:
+            asked = time.perf_counter()
+            mine = part.chunk(processes.count())[processes.rank()]
+            batch = mine if task.draw is None else task.draw(mine, self.random.generator)
+            waited += time.perf_counter() - asked
+            with accelerator.accumulate(self.network):
+                terms = self.network(batch, state.step / self.n_steps, self.random.generator)
+                numbers = processes.mean_of_all(terms, accelerator)
+                if not math.isfinite(numbers["loss"]):
+                    epoch = state.epoch + 1
+                    raise ConfigError(
+                        f"{task.name}: the loss is not finite in epoch {epoch}; lower lr or use no mixing"
+                    )
                 accelerator.backward(terms["loss"])
-                if config.grad_clip is not None:
+                if config.grad_clip is not None and accelerator.sync_gradients:
                     accelerator.clip_grad_norm_(task.module.parameters(), config.grad_clip)
                 self.optimiser.step()
                 self.optimiser.zero_grad()
-                if self.average is not None:
-                    self.average.update_parameters(task.module)
-                state.step += 1
-                for name, value in terms.items():
-                    sums[name] = sums.get(name, 0.0) + float(value.detach()) / per_epoch
-        state.epoch += 1
-        if not math.isfinite(sums["loss"]):
-            raise ConfigError(f"{task.name}: the loss is not finite in epoch {state.epoch}; lower lr or use no mixing")
-        return {"lr": lr, **{f"train_{k}": round(v, 6) for k, v in sums.items()}}
+            for name, value in numbers.items():
+                state.sums[name] = state.sums.get(name, 0.0) + value / (self.per_epoch * len(parts))
+                self.line.sums[name] = self.line.sums.get(name, 0.0) + value / len(parts)
+        if self.average is not None:
+            self.average.update_parameters(task.module)
+        state.step, state.batch = state.step + 1, state.batch + 1
+        seconds = time.perf_counter() - began
+        state.seconds, state.waited = state.seconds + seconds, state.waited + waited
+        self.line.steps, self.line.seconds = self.line.steps + 1, self.line.seconds + seconds
+        self.line.waited += waited
+        if self.log.due():
+            self.tell(
+                "step", state, **self.line.take(self.batch_size), lr=learning_rate(config, state.step - 1, self.n_steps)
+            )
+
+    def close_epoch(self, state: Fit, progress: Progress | None) -> None:
+        """Score the epoch that has just ended, log it, and decide whether it was the last."""
+        config, losses = self.config, state.sums
+        state.epoch, state.batch, state.sums = state.epoch + 1, 0, {}
+        lr = learning_rate(config, state.step - 1, self.n_steps)
+        line = {"epoch": state.epoch, "step": state.step, "seconds": round(state.seconds, 2), "lr": lr}
+        line |= {f"train_{name}": round(value, 6) for name, value in losses.items()}
+        line["data_wait"] = round(state.waited / max(state.seconds, 1e-9), 4)
+        self.score(state, line)
+        scores = {k.removeprefix("val_"): v for k, v in line.items() if k.startswith("val_")}
+        rates = {**self.line.take(self.batch_size), "losses": {k: round(v, 6) for k, v in losses.items()}}
+        if scores:
+            rates |= {"score": scores["score"], "scores": scores, "best_score": state.best}
+        self.tell("epoch", state, lr=lr, best_epoch=state.best_epoch, **rates)
+        stopped = config.patience is not None and state.stale >= config.patience
+        state.done = state.epoch >= config.epochs or stopped
+        if state.done:
+            best = self.best if config.keep == "best" else None
+            self.task.module.load_state_dict(best if best is not None else self.kept())
+        if progress:
+            progress(config.epochs if state.done else state.epoch, config.epochs, self.task.name)
+
+    def pause(self, state: Fit, stop: Callable[[], bool]) -> bool:
+        """Write a state where one is due; return whether to stop here."""
+        config = self.config
+        late = config.checkpoint_minutes and time.monotonic() - self.saved_at > 60 * config.checkpoint_minutes
+        asked, due = processes.any_of_all([stop(), bool(late)], self.accelerator)
+        due |= state.batch == 0 and (state.done or state.epoch % config.checkpoint_every == 0)
+        due |= config.checkpoint_steps is not None and state.step % config.checkpoint_steps == 0
+        if due or asked:
+            self.save(state)
+        return asked and not state.done
 
     def kept(self) -> dict[str, Tensor]:
         """Return the weights that are scored: the running mean if there is one."""
@@ -193,14 +225,14 @@ class _Run:
         return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
     def score(self, state: Fit, line: dict[str, Any]) -> None:
-        """Validate, remember the best weights, and log one line."""
+        """Validate where it is due, remember the best weights, and log one line."""
         config, validate = self.config, self.task.validate
         due = line["epoch"] % config.validate_every == 0 or line["epoch"] == config.epochs
         if validate is not None and due:
             own = {name: value.detach().clone() for name, value in self.task.module.state_dict().items()}
             self.task.module.load_state_dict(self.kept())
             self.task.module.eval()
-            scores = validate()
+            scores = processes.from_first(validate())
             self.task.module.load_state_dict(own)
             line |= {f"val_{name}": round(float(value), 6) for name, value in scores.items()}
             better = state.best is None or scores["score"] > state.best
@@ -209,100 +241,59 @@ class _Run:
                 state.best, state.best_epoch = float(scores["score"]), int(line["epoch"])
                 self.best = self.kept()
         state.history.append(line)
-        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
-
-    def keep(self) -> None:
-        """Put the chosen weights into the module."""
-        best = self.best if self.config.keep == "best" else None
-        self.task.module.load_state_dict(best if best is not None else self.kept())
-
-    def _about(self) -> dict[str, Any]:
-        return {"name": self.task.name, "seed": self.seed, "n_samples": self.task.n_samples} | {
-            "loop": self.config.model_dump(mode="json")
-        }
+        tracking.log(self.accelerator, state.step, line)
+        if processes.rank() == 0:
+            with open(self.folder / "log.jsonl", "a", encoding="utf-8") as stream:
+                stream.write(json.dumps(line) + "\n")
 
     def save(self, state: Fit) -> None:
-        """Replace ``state/`` whole."""
-        from safetensors.torch import save_file
-
-        tensors = {f"module.{k}": v.detach().cpu().contiguous() for k, v in self.task.module.state_dict().items()}
-        if self.average is not None:
-            tensors |= {f"average.{k}": v.detach().cpu().contiguous() for k, v in self.average.state_dict().items()}
-        if self.best is not None:
-            tensors |= {f"best.{k}": v.cpu().contiguous() for k, v in self.best.items()}
+        """Write a state; a finished run's holds the chosen weights alone."""
+        tensors = {f"module.{k}": v for k, v in self.task.module.state_dict().items()}
         if not state.done:
+            if self.average is not None:
+                tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+            tensors |= {f"best.{k}": v for k, v in (self.best or {}).items()}
             for i, values in self.optimiser.state_dict()["state"].items():
-                tensors |= {f"optimiser.{i}.{k}": v.detach().cpu().contiguous() for k, v in values.items()}
-        tensors = {k: v.clone() for k, v in tensors.items()}
-        with atomic_folder(self.folder / "state") as temporary:
-            save_file(tensors, temporary / "state.safetensors")
-            write_json(temporary / "state.json", {"run": self._about(), "fit": state.__dict__})
+                tensors |= {f"optimiser.{i}.{k}": v for k, v in values.items()}
+        scaler = self.accelerator.scaler
+        state.scaler = scaler.state_dict() if scaler is not None else {}
+        random = processes.gathered(self.random.state())
+        processes.by_first(lambda: self.states.save(state.step, tensors, asdict(state), random))
+        self.saved_at = time.monotonic()
+        self.tell("checkpoint", state)
 
-    def load(self) -> Fit:
-        """Take up the saved state, or start afresh where there is none."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+    def load(self) -> Fit | None:
+        """Take up the last whole state; None where there is none."""
+        found = self.states.load(lambda text: self.log.write("note", message=text))
+        if found is None:
+            return None
+        tensors, fit, self.saved_random = found
+        state = Fit(**fit)
 
-        path = self.folder / "state"
-        if not (path / "state.json").is_file():
-            return Fit()
-        try:
-            about = json.loads((path / "state.json").read_text(encoding="utf-8"))
-            tensors = load_file(path / "state.safetensors")
-            state = Fit(**about["fit"])
-        except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-            raise CheckpointError(f"{path}: cannot be read ({error}); delete the folder to start over") from error
-        if about["run"] != self._about():
-            changed = [key for key, value in self._about().items() if about["run"].get(key) != value]
-            raise CheckpointError(
-                f"{path}: of a run with another {', '.join(changed)}; delete it, choose another folder, or start over"
-            )
-        self._take(tensors, state)
-        lines = "".join(json.dumps(line) + "\n" for line in state.history)
-        (self.folder / "log.jsonl").write_text(lines, encoding="utf-8")
-        return state
-
-    def _take(self, tensors: dict[str, Tensor], state: Fit) -> None:
         def part(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
         try:
             self.task.module.load_state_dict(part("module."))
-            if self.average is not None:
+            if self.average is not None and not state.done:
                 self.average.load_state_dict(part("average."))
         except RuntimeError as error:
             first = str(error).splitlines()[0]
             raise CheckpointError(f"{self.folder}/state: does not fit the network ({first}); start over") from error
+        if state.done:
+            return state
         self.best = part("best.") or None
-        if not state.done:
-            states: dict[int, dict[str, Tensor]] = {}
-            for name, value in part("optimiser.").items():
-                index, _, key = name.partition(".")
-                states.setdefault(int(index), {})[key] = value
-            groups = self.optimiser.state_dict()["param_groups"]
-            self.optimiser.load_state_dict({"state": states, "param_groups": groups})
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, value in part("optimiser.").items():
+            index, _, key = name.partition(".")
+            states.setdefault(int(index), {})[key] = value
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": states, "param_groups": groups})
+        if state.scaler and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state.scaler)
+        return state
 
-
-def _accelerator(config: LoopConfig, device: str) -> Any:
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    # The state is one per process and keeps its first precision; each run here chooses its own.
-    AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(cpu=device == "cpu", mixed_precision=config.mixed_precision)
-
-
-def _optimiser(module: nn.Module, config: LoopConfig) -> torch.optim.Optimizer:
-    matrices = [p for p in module.parameters() if p.ndim >= 2]
-    others = [p for p in module.parameters() if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.lr, fused=True)
-
-
-def _average(module: nn.Module, config: LoopConfig) -> Any | None:
-    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-
-    if config.ema is None:
-        return None
-    return AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+    def tell(self, event: str, state: Fit, **values: Any) -> None:
+        """Append a line to the run's progress."""
+        place = {"epoch": state.epoch, "epochs": self.config.epochs, "total_steps": self.n_steps}
+        self.log.tell(event, state.step, **place, **values)

@@ -28,9 +28,9 @@ class Batch:
     """Some training samples, those of one subject after those of another, in the order of ``fmri``.
 
     ``fmri``: {subject: (B_s, n_volumes * n_voxels)}; ``text``: (B, n_tokens, d_text), the target of a SAD or the
-    condition of MAD; ``latents``: (B, n_frames, c, h, w), MAD's target.
+    condition of MAD (None: trained without); ``latents``: (B, n_frames, c, h, w), MAD's target.
     """
 
     fmri: dict[str, Tensor]
-    text: Tensor
+    text: Tensor | None
     latents: Tensor | None = None

@@ -1,13 +1,42 @@
 """Losses and augmentations that the decoders share.
 
-Shapes: B samples of a batch, D numbers per sample once flattened.
+Shapes: B samples of a batch, D numbers per sample once flattened. Where several processes train together, a contrast
+is taken over the samples of all of them: its value is that of one process with the whole batch.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn import functional as F
+
+
+def across(x: Tensor) -> Tensor:
+    """Join the samples of all processes: (n_processes * B, ...), differentiable; alone, ``x`` itself."""
+    if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
+        return x
+    joined: Tensor = _Across.apply(x)
+    return joined
+
+
+class _Across(torch.autograd.Function):
+    """All-gather whose gradient stays at home: each process computes the same loss, so none is lost."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        x = x.contiguous()
+        parts = [torch.empty_like(x) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(parts, x)
+        ctx.n_samples = len(x)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        first = distributed.get_rank() * ctx.n_samples
+        # Gradients are averaged over processes afterwards, where the parts of one loss would have to be summed.
+        return gradient[first : first + ctx.n_samples] * distributed.get_world_size()
 
 
 def cosine_matrix(a: Tensor, b: Tensor) -> Tensor:
@@ -28,6 +57,7 @@ def soft_clip_loss(predicted: Tensor, target: Tensor, temperature: float) -> Ten
     temperature : float
         tau, > 0; the spec anneals it from 0.004 to 0.0075.
     """
+    predicted, target = across(predicted), across(target)
     soft = (cosine_matrix(target, target) / temperature).softmax(1)
     logits = cosine_matrix(predicted, target) / temperature
     forward = -(soft * logits.log_softmax(1)).sum(1).mean()
@@ -46,7 +76,7 @@ def info_nce_loss(predicted: Tensor, target: Tensor, temperature: float) -> Tens
     predicted, target : (B, ...) float
     temperature : float
     """
-    logits = cosine_matrix(predicted, target) / temperature
+    logits = cosine_matrix(across(predicted), across(target)) / temperature
     own = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
 
@@ -84,9 +114,12 @@ def mixco_loss(predicted: Tensor, target: Tensor, partner: Tensor, share: Tensor
         As drawn by :func:`mixco_draw`.
     temperature : float
     """
-    logits = cosine_matrix(predicted, target) / temperature
+    partner, share = partner.to(predicted.device), share.to(predicted.device)
+    logits = cosine_matrix(across(predicted), across(target)) / temperature
+    if len(logits) > len(partner):
+        partner = partner + distributed.get_rank() * len(partner)
+    partner, share = across(partner), across(share).to(logits)
     own = torch.arange(len(logits), device=logits.device)
-    partner, share = partner.to(logits.device), share.to(logits)
     blame = torch.zeros_like(logits)
     blame[own, own] += share
     blame.index_put_((own, partner), 1 - share, accumulate=True)

@@ -116,8 +116,8 @@ class MAD(nn.Module):
     def training_step(self, batch: Batch, progress: float, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Return eq. 13's terms and their weighted sum ``loss``."""
         assert batch.latents is not None
-        drop = torch.rand(len(batch.text), generator=generator) < self.config.condition_dropout
-        predicted = self(batch.fmri, batch.text, drop.to(batch.text.device)).flatten(0, 1)
+        drop = torch.rand(len(batch.latents), generator=generator) < self.config.condition_dropout
+        predicted = self(batch.fmri, batch.text, drop.to(batch.latents.device)).flatten(0, 1)
         target = self.space.encode(batch.latents.flatten(0, 1))
         terms = {"mae": F.l1_loss(predicted, target), "contrast": predicted.new_zeros(())}
         if self.config.lambda_contrast:

@@ -91,6 +91,7 @@ class SAD(nn.Module):
     def training_step(self, batch: Batch, progress: float, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Return eq. 7's terms and their weighted sum ``loss``."""
         config = self.config
+        assert batch.text is not None
         target = self.space.encode(batch.text[:, 1:])
         shared = self.mapper(batch.fmri)
         temperature = losses.anneal(*config.temperature, progress)

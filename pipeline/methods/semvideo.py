@@ -161,7 +161,7 @@ class SemVideo(nn.Module):
             Of the refiner's starting noise, drawn per clip id: a clip decodes alike in any company.
         batch_size : int
         stages : tuple of str
-            ``mad`` needs ``motion``.
+            ``mad`` without ``motion`` decodes with the null embedding alone.
         progress : callable, optional
             Called with (done, total, what).
 
@@ -191,7 +191,8 @@ class SemVideo(nn.Module):
                     noise = self._noise(clipset.clip_ids[rows], seed, level)
                     found[level].append(self._sad(level).decode(fmri, None if noise is None else noise.to(device)))
             if "mad" in stages:
-                found["motion_latents"].append(self._mad.decode(fmri, found["motion"][-1]))
+                text = found["motion"][-1] if "motion" in found else None
+                found["motion_latents"].append(self._mad.decode(fmri, text))
                 found["motion_latents_null"].append(self._mad.decode(fmri, None))
             if progress:
                 progress(min(first + batch_size, len(x)), len(x), "decoding")

@@ -12,9 +12,10 @@ from neurovis import brain3d, brain3d_routes, brain3d_subject
 from neurovis.flatmap import NO_VERTEX
 from neurovis.importance_figure import LIMITS, draw, flat_map
 from neurovis.outlines import region_polygons, rings
+from neurovis.routes import _sentence
 from neurovis.security import FRAMED, Guard
 from pipeline.clipset import VoxelSpace
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import ConfigError, DataError, NeuroVisError
 from pipeline.grayordinates import N_CORTEX, N_LEFT, N_MESH, area_names, cortex_rows
 from pipeline.importance.maps import ImportanceMap
 
@@ -201,9 +202,12 @@ def client(maps, cache):
     app, asked = FastAPI(), []
 
     def maps_of(name, subject, statistic):
-        asked.append((name, statistic))
+        if name != "run-a":
+            raise DataError(f"{name}: no such run; name another")
+        asked.append((name, subject, statistic))
         return maps
 
+    app.add_exception_handler(NeuroVisError, _sentence)
     app.include_router(brain3d_routes.brain3d_router(maps_of, cache / "served"), prefix="/neurovis")
     app.add_middleware(Guard)
     (cache / "served").mkdir()
@@ -215,7 +219,7 @@ def client(maps, cache):
 
 def test_the_route_makes_a_viewer_once_and_serves_its_files(made, client, cache):
     facts = client.get("/neurovis/brain3d/run-a/sub-07/weight").json()
-    assert client.asked == [("run-a", "weight")] and facts["simulated"] and facts["url"].startswith(FRAMED)
+    assert client.asked == [("run-a", "sub-07", "weight")] and facts["simulated"] and facts["url"].startswith(FRAMED)
     stamp = [path.stat().st_mtime_ns for path in (cache / "served" / "viewers").iterdir()]
     assert client.get("/neurovis/brain3d/run-a/sub-07/weight").json()["url"] == facts["url"]
     assert stamp == [path.stat().st_mtime_ns for path in (cache / "served" / "viewers").iterdir()]
