@@ -45,6 +45,7 @@ class Library:
 
     def __init__(self, home: Path, shipped: Path = PHANTOM_ASSETS / "runs") -> None:
         self.home, self.shipped = home, shipped
+        self.local = True  # whether only this machine can reach the server, see create_app
         self._open: dict[str, tuple[int, Run]] = {}
         self._strips: OrderedDict[tuple[str, ...], tuple[bytes, str]] = OrderedDict()
         self._orders: OrderedDict[tuple[str, ...], dict[str, Any]] = OrderedDict()

@@ -11,6 +11,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 
 from neurovis.caption_routes import caption_router
 from neurovis.cortex_routes import cortex_router
+from neurovis.data_routes import data_router
 from neurovis.evaluate_routes import evaluate_router
 from neurovis.exports import MEDIA, Column, export
 from neurovis.flatmap import FLATMAP
@@ -33,6 +34,7 @@ def add_routes(app: FastAPI, library: Library, renders: Renders, scratch: Path) 
     app.include_router(_clip_router(library, scratch), prefix="/neurovis")
     app.include_router(caption_router(library, renders), prefix="/neurovis")
     app.include_router(evaluate_router(library), prefix="/neurovis")
+    app.include_router(data_router(library), prefix="/neurovis")
     app.include_router(cortex_router(library, renders, scratch), prefix="/neurovis")
 
 

@@ -71,6 +71,7 @@ def create_app(home: Path, scratch: Path, host: str = "127.0.0.1", shipped: Path
 
     app = FastAPI(title="NeuroVis", docs_url=None, redoc_url=None, openapi_url=None)
     library = Library(home) if shipped is None else Library(home, shipped)
+    library.local = host in ("127.0.0.1", "localhost", "::1")
     renders = Renders(library)
     add_routes(app, library, renders, scratch)
     page = build_page(library, renders)

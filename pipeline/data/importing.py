@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +65,31 @@ def ensure_built_in(name: str, subject: str, folder: Path, home: Path, progress:
             store.write_subject(data, temporary, folder)
         done = _imported_subjects(folder, mark)
         write_json(folder / CARD, _card(reader, sorted({*done, subject}), "raw", options, [], mark))
+
+
+def is_current(name: str, subject: str, folder: Path) -> bool:
+    """Tell whether this version of one subject of a phantom is there, so that nothing has to be made."""
+    from pipeline.phantom.sizes import phantom_size
+    from pipeline.phantom.write import fingerprint
+
+    return _is_imported(folder, subject, fingerprint(phantom_size(BUILT_IN[name])))
+
+
+def built_in_bytes(name: str) -> int:
+    """Estimate from above how many bytes the recordings and films of a phantom take on disk."""
+    from pipeline.phantom.sizes import phantom_size
+    from pipeline.phantom.write import bytes_needed
+
+    size = phantom_size(BUILT_IN[name])
+    return bytes_needed(size, range(len(size.subjects)))
+
+
+def sweep(folder: Path) -> None:
+    """Remove what imports under this name left that were killed; call it within :func:`locked`."""
+    left = re.compile(re.escape(f".{folder.name}.") + r"[a-z0-9_]{8}")  # as mkdtemp names them, see atomic_folder
+    for path in folder.parent.iterdir():
+        if left.fullmatch(path.name) and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def built_in_subjects(name: str) -> tuple[str, ...]:

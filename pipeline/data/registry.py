@@ -21,6 +21,7 @@ from pipeline.data.importing import (
     ensure_built_in,
     import_folder,
     locked,
+    sweep,
 )
 from pipeline.errors import ConfigError, DataError
 from pipeline.paths import atomic_folder
@@ -215,20 +216,31 @@ def import_dataset(
 
     chosen = make_options(options)
     root = Path(path).expanduser().resolve()
-    if not NAME.fullmatch(name) or name in BUILT_IN:
-        reason = "belongs to a built-in data set" if name in BUILT_IN else "must be of a-z, 0-9, dot and dash"
-        raise ConfigError(f"--as {name!r}: the name {reason}; choose another")
+    check_name(name)
     if not root.is_dir():
         raise DataError(f"{root}: expected a folder with a recording, got {'a file' if root.exists() else 'nothing'}")
     folder = working_folder(home) / "datasets" / name
     if root.is_relative_to(folder):
         raise ConfigError(f"{root}: lies inside the data set {name} itself; import from another folder")
     with locked(folder):
-        if folder.exists() and not chosen.replace:
-            raise ConfigError(f"{name}: there is a data set of this name already; choose another or give --replace")
+        check_free(name, home, chosen.replace)
+        sweep(folder)
         with atomic_folder(folder) as temporary:
             import_folder(root, name, temporary, folder, chosen, progress)
     return describe(name, home)
+
+
+def check_name(name: str) -> None:
+    """Raise ConfigError where a data set cannot be imported under ``name``."""
+    if not NAME.fullmatch(name) or name in BUILT_IN:
+        reason = "belongs to a built-in data set" if name in BUILT_IN else "must be of a-z, 0-9, dot and dash"
+        raise ConfigError(f"--as {name!r}: the name {reason}; choose another")
+
+
+def check_free(name: str, home: str | os.PathLike[str] | None = None, replace: bool = False) -> None:
+    """Raise ConfigError where ``name`` is taken and is not to be replaced."""
+    if (working_folder(home) / "datasets" / name).exists() and not replace:
+        raise ConfigError(f"{name}: there is a data set of this name already; choose another or give --replace")
 
 
 def _ready(name: str, subject: str, home: str | os.PathLike[str] | None, progress: Progress | None) -> Path:

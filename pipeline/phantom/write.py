@@ -79,7 +79,7 @@ def ensure_phantom(
     missing = [i for i in wanted if brains.subject_name(i) not in present or not _runs_complete(raw, size, i)]
     if card and not missing and (raw / "stimuli").is_dir():
         return raw
-    check_space(raw, _bytes_needed(size, missing))
+    check_space(raw, bytes_needed(size, missing))
     if not card and not _read_card(raw / STARTED, size):
         _clear(raw)
     write_json(raw / STARTED, {"fingerprint": fingerprint(size)})
@@ -172,7 +172,7 @@ def _runs_complete(raw: Path, size: PhantomSize, index: int) -> bool:
     return all(_run_path(raw, index, film, repeat).is_file() for film, repeat, _ in _runs(size))
 
 
-def _bytes_needed(size: PhantomSize, missing: Sequence[int]) -> int:
+def bytes_needed(size: PhantomSize, missing: Sequence[int]) -> int:
     """Estimate the size on disk from above."""
     n_ids = len(simulated_ids(size.whole_cortex, size.stride))
     voxels = sum(n_ids if size.whole_cortex else round(size.subjects[i].fraction * n_ids) for i in missing)
