@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.errors import NeuroVisError
 
 Tell = Callable[..., None]
+Progress = Callable[[int, int, str], None]
 PAUSE = 0.1  # seconds between two lines of progress
 
 
@@ -50,7 +51,7 @@ def _stopped(number: int, frame: Any) -> None:
     raise SystemExit(128 + number)
 
 
-def _progress(tell: Tell) -> Callable[[int, int, str], None]:
+def _progress(tell: Tell) -> Progress:
     last = [0.0]
 
     def progress(done: int, total: int, what: str) -> None:
@@ -62,14 +63,14 @@ def _progress(tell: Tell) -> Callable[[int, int, str], None]:
     return progress
 
 
-def _doctor(request: dict[str, Any], home: Path, progress: Any) -> dict[str, Any]:
+def _doctor(request: dict[str, Any], home: Path, progress: Progress) -> dict[str, Any]:
     from pipeline.data import doctor
 
     report = doctor(request["path"], progress).to_dict()
     return {"told": "Examined.", **report}
 
 
-def _import(request: dict[str, Any], home: Path, progress: Any) -> dict[str, Any]:
+def _import(request: dict[str, Any], home: Path, progress: Progress) -> dict[str, Any]:
     from pipeline.data import import_dataset
     from pipeline.data.options import make_options
 
@@ -79,15 +80,22 @@ def _import(request: dict[str, Any], home: Path, progress: Any) -> dict[str, Any
     return {"told": f"Imported as {card.name}.", "dataset": card.name, "subject": card.subject_names[0]}
 
 
-def _make(request: dict[str, Any], home: Path, progress: Any) -> dict[str, Any]:
+def _make(request: dict[str, Any], home: Path, progress: Progress) -> dict[str, Any]:
     from pipeline.data import quality
 
-    for subject in request["subjects"]:
-        quality(request["name"], subject, home, progress)
+    names = request["subjects"]
+    for number, subject in enumerate(names, 1):
+        which = f"{subject}, subject {number} of {len(names)}: "
+        quality(request["name"], subject, home, _worded(progress, which))
     return {"told": f"{request['name']} is made.", "dataset": request["name"], "subject": request["subjects"][0]}
 
 
-def _recover(request: dict[str, Any], home: Path, progress: Any) -> dict[str, Any]:
+def _worded(progress: Progress, before: str) -> Progress:
+    """Put a word before each message."""
+    return lambda done, total, what: progress(done, total, before + what)
+
+
+def _recover(request: dict[str, Any], home: Path, progress: Progress) -> dict[str, Any]:
     from pipeline.data.recover import recover_index
 
     found = recover_index(request["name"], request["raw"], home, progress)
@@ -98,7 +106,7 @@ def _recover(request: dict[str, Any], home: Path, progress: Any) -> dict[str, An
     }
 
 
-def _lag(request: dict[str, Any], home: Path, progress: Any) -> dict[str, Any]:
+def _lag(request: dict[str, Any], home: Path, progress: Progress) -> dict[str, Any]:
     from neurovis.datasets import lag_file
     from pipeline.data import load
     from pipeline.data.lag import scan_lags
@@ -111,7 +119,7 @@ def _lag(request: dict[str, Any], home: Path, progress: Any) -> dict[str, Any]:
     return {"told": f"{subject}: the lag was scanned.", "dataset": name, "subject": subject}
 
 
-WORK: dict[str, Callable[[dict[str, Any], Path, Any], dict[str, Any]]] = {
+WORK: dict[str, Callable[[dict[str, Any], Path, Progress], dict[str, Any]]] = {
     "doctor": _doctor,
     "import": _import,
     "make": _make,

@@ -83,7 +83,7 @@ def read_path(given: object) -> Path:
         Not a full path, or nothing there that may be read.
     """
     text = str(given or "").strip().strip("\"'")
-    path = Path(text).expanduser() if text else Path()
+    path = Path(os.path.expanduser(text))
     if not text or "\0" in text or not path.is_absolute():
         raise DataError(f"path: expected a full path such as /data/study or ~/study, got {text[:200]!r}; write it out")
     try:
@@ -116,7 +116,11 @@ def read_options(values: Mapping[str, Any]) -> ImportOptions:
         if kinds.get(key) == "words":
             value = tuple(word for word in re.split(r"[,\s]+", str(value)) if word)
         elif kinds.get(key) == "path":
-            value = Path(str(value)).expanduser()
+            value = Path(os.path.expanduser(str(value)))
+            if not value.is_absolute():
+                raise ConfigError(
+                    f"{key}: expected a full path such as /data/file, got {str(value)[:200]!r}; write it out"
+                )
         taken[str(key)] = value
     return make_options(taken)
 
@@ -138,13 +142,20 @@ def fields() -> list[dict[str, Any]]:
         layouts = [one for mark in marks if mark in LAYOUTS for one in LAYOUTS[mark]]
         found.append(
             {
-                "key": key, "title": key.replace("_", " "), "about": about, "kind": _kind(plain),
+                "key": key, "title": _title(key), "about": about, "kind": _kind(plain),
                 "choices": plain.get("enum", []), "default": schema.get("default"), "layouts": layouts or None,
                 "low": plain.get("minimum", plain.get("exclusiveMinimum")), "high": plain.get("maximum"),
                 "whole": plain.get("type") == "integer",
             }
         )  # fmt: skip
     return found
+
+
+def _title(key: str) -> str:
+    """Word an option's name; the units of lags are part of it."""
+    name, _, unit = key.rpartition("_")
+    units = {"s": "seconds", "tr": "volumes"}
+    return f"{name}, {units[unit]}" if unit in units else key.replace("_", " ")
 
 
 def _kind(schema: Mapping[str, Any]) -> str:

@@ -193,7 +193,7 @@ class Datasets:
         return {"what": "captions", "told": told, "command": line}
 
     def _estimate(self, name: str) -> dict[str, Any]:
-        """How large a phantom becomes, and how long making it takes by what was measured on this machine."""
+        """About how large a phantom becomes, and how long making it takes by what was measured on this machine."""
         size = built_in_bytes(name)
         paces = read_paces(self.home)
         pace = paces.get(name) or max(paces.values(), key=lambda one: one["bytes"], default=None)

@@ -16,7 +16,7 @@ export function cards(choose, make) {
 
   function card(one) {
     const mark = one.damaged ? ["damaged", "nv-bad"] : !one.ready ? ["not made yet", ""] : null;
-    return h("article", { class: "nv-datacard", "data-name": one.name, "data-chosen": one.name === choice.dataset },
+    return h("article", { class: "nv-datacard", "data-name": one.name, "data-chosen": String(one.name === choice.dataset) },
       h("header", {}, h("h3", {}, one.name), one.simulated ? h("i", { class: "nv-badge nv-warn" }, "Simulated") : null,
         one.layout ? h("i", { class: "nv-badge" }, LAYOUTS[one.layout] ?? one.layout) : null, mark ? h("i", { class: `nv-badge ${mark[1]}` }, mark[0]) : null),
       h("p", {}, one.title), facts(one), one.subjects.length ? subjects(one) : null,
@@ -58,7 +58,7 @@ export function cards(choose, make) {
     const { bytes, seconds, told, command } = one.estimate;
     const time = seconds ? `, ${pace(seconds)} (${told})` : "; how long it takes was not measured on this machine yet";
     const who = one.subjects.length ? `${one.unmade.join(", ")} not made yet. All of it: ` : "Made here, nothing is downloaded: ";
-    return h("div", { class: "nv-need", "data-need": "make" }, h("p", {}, `${who}up to ${size(bytes)} on disk${time}. A command that needs it makes it by itself.`),
+    return h("div", { class: "nv-need", "data-need": "make" }, h("p", {}, `${who}about ${size(bytes)} on disk${time}. A command that needs it makes it by itself.`),
       button(`Make ${one.name}`, "Make it now", () => make(one.name), { class: "nv-small" }), commandLine(command));
   }
 

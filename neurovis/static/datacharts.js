@@ -11,7 +11,7 @@ function axes(ticksX, ticksY, x, y, titleX, titleY) {
   const base = HEIGHT - BOTTOM;
   return [
     ticksY.map((value) => [s("line", { x1: LEFT, x2: WIDTH - 8, y1: y(value), y2: y(value), class: "grid" }), s("text", { x: LEFT - 7, y: y(value) + 4, "text-anchor": "end" }, short(value))]),
-    ticksX.map((value) => s("text", { x: x(value), y: base + 17, "text-anchor": "middle" }, short(value))),
+    ticksX.map((value) => s("text", { x: x(value), y: base + 17, "text-anchor": x(value) > WIDTH - 24 ? "end" : "middle" }, short(value))),
     s("text", { x: (LEFT + WIDTH) / 2, y: HEIGHT - 6, "text-anchor": "middle" }, titleX),
     s("text", { x: 2, y: 11, "text-anchor": "start" }, titleY)];
 }

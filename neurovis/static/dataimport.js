@@ -62,7 +62,7 @@ export function importing(server, work) {
     const simulated = one.facts.simulated;
     replace(found,
       h("h3", { class: "nv-sub" }, "The doctor's report ", simulated ? h("i", { class: "nv-badge nv-warn" }, "Simulated") : null, h("span", {}, `${LAYOUTS[one.layout] ?? one.layout} · ${one.path}`)),
-      h("p", { class: "nv-verdict", "data-ok": one.ok }, `${many(errors, "error")}, ${many(warnings, "warning")}: ${one.ok ? "this can be imported." : "mend the errors, or leave out the subjects that they are about."}`),
+      h("p", { class: "nv-verdict", "data-ok": String(one.ok) }, `${many(errors, "error")}, ${many(warnings, "warning")}: ${one.ok ? "this can be imported." : "mend the errors, or leave out the subjects that they are about."}`),
       general(one.facts), table(one.facts.subjects ?? {}),
       one.findings.length ? h("ul", { class: "nv-findings" }, one.findings.map((finding) => h("li", { "data-level": finding.level },
         h("i", { class: "nv-chip" }, LEVELS[finding.level]), h("span", {}, h("b", {}, finding.where), h("br"), finding.message)))) : null,

@@ -91,6 +91,21 @@ def served_cortex(tmp_path_factory, phantom_home) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def served_data(tmp_path_factory) -> Iterator[tuple[str, Path]]:
+    """Start the app with no run, beside a study on the cortex, one of volumes, and a damaged one, not imported yet."""
+    from tests.unit.data_makers import make_bids, make_cc2017
+
+    folder = tmp_path_factory.mktemp("served-data")
+    make_cc2017(folder / "films", np.random.default_rng(6))
+    for name in ("blocks", "damaged"):
+        make_bids(folder / name, np.random.default_rng(7))
+    cut = folder / "damaged" / "sub-01" / "func" / "sub-01_task-look_run-02_bold.nii.gz"
+    cut.write_bytes(cut.read_bytes()[:-40])
+    for address in _serve(folder / "home", "none"):
+        yield address, folder
+
+
+@pytest.fixture(scope="module")
 def served_empty(tmp_path_factory) -> Iterator[str]:
     """Start the app with no run at all."""
     yield from _serve(tmp_path_factory.mktemp("served-empty"), "none")
@@ -113,6 +128,7 @@ def _serve(home: Path, shipped: str | None = None) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    home.mkdir(exist_ok=True)
     log = open(home / "server.log", "w")  # noqa: SIM115
     code = (
         "import sys; from pathlib import Path; import neurovis.library as library, neurovis.server as server\n"
