@@ -59,10 +59,10 @@ class Plan:
             raise ConfigError(f"{self.path}: this folder was not examined yet; examine it first")
         found = blocking(report, self.options.subjects)
         if found:
-            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+            n = f"{len(found)} errors stand" if len(found) > 1 else "an error stands"
             raise ConfigError(
-                f"{self.path}: cannot be imported, {found[0]['where']}: {found[0]['message']}{more}; "
-                "mend it and examine the folder again"
+                f"{self.path}: {n} in the way of the import, first {found[0]['where']}; mend what the report names, "
+                "or leave those subjects out, and examine the folder again"
             )
         check_free(self.name, home, self.options.replace)
 

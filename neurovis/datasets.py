@@ -91,6 +91,7 @@ class Datasets:
             "commands": {
                 "quality": command(self.home, "quality", name, "--subject", subject),
                 "lag": command(self.home, "lag", name, "--subject", subject),
+                "captions": self._mining(name, report.simulated) if parts.film_names else "",
             },
         }  # fmt: skip
 
@@ -187,10 +188,12 @@ class Datasets:
         if blind:
             told = levels + "without films none can be mined; import again with a captions file (--captions)."
             return {"what": "captions", "told": told, "command": ""}
-        model = "phantom" if card.simulated else "MODEL"
         told = levels + ("word them from the scene records." if card.simulated else MINE)
-        line = command(self.home, "captions", "--dataset", card.name, "--model", model, "--apply")
-        return {"what": "captions", "told": told, "command": line}
+        return {"what": "captions", "told": told, "command": self._mining(card.name, card.simulated)}
+
+    def _mining(self, name: str, simulated: bool) -> str:
+        model = "phantom" if simulated else "MODEL"
+        return command(self.home, "captions", "--dataset", name, "--model", model, "--apply")
 
     def _estimate(self, name: str) -> dict[str, Any]:
         """About how large a phantom becomes, and how long making it takes by what was measured on this machine."""

@@ -16,17 +16,15 @@ export function mount(root, server) {
   const trouble = h("p", { class: "nv-broken", role: "alert", hidden: true });
   const view = h("div", { class: "nv-dataview" }, work.node, trouble, list.node, bring.node, shown.node);
   let known = null;
+  let opened = false;
+  let lost = ""; // what the address named and there is not
   let turn = 0;
 
-  async function open() {
+  // Every opening reads the cards again: a command may have imported something meanwhile.
+  function open() {
     if (state.tab !== "data") return;
-    if (view.isConnected && known) return remember();
-    replace(root, view);
-    const first = await load();
-    if (!first) return undefined;
-    bring.open(known);
-    work.find();
-    return undefined;
+    if (!view.isConnected) replace(root, view);
+    load();
   }
 
   // Read the cards again, and show the subject that is chosen, else the first that is at hand.
@@ -34,24 +32,28 @@ export function mount(root, server) {
     const mine = ++turn;
     try {
       const found = await getJSON("/neurovis/data");
-      if (mine !== turn) return false;
+      if (mine !== turn) return undefined;
       known = found;
     } catch (error) {
-      fail(error.message);
-      return false;
+      if (mine === turn) fail(error.message);
+      return undefined;
     }
-    fail("");
     settle();
+    fail(lost);
     list.show(known);
     remember();
-    await shown.show();
-    return true;
+    if (!opened) {
+      opened = true;
+      bring.open(known);
+      work.find();
+    }
+    return shown.show();
   }
 
   function settle() {
     const ready = known.cards.filter((card) => card.subjects.length);
     const card = ready.find((one) => one.name === choice.dataset) ?? ready.find((one) => one.name === state.run?.dataset) ?? ready[0];
-    if (choice.dataset && card?.name !== choice.dataset) fail(`No data set called ${choice.dataset} is at hand here; ${card ? `${card.name} is shown` : "make or import one"}.`);
+    if (choice.dataset && card?.name !== choice.dataset) lost = `No data set called ${choice.dataset} is at hand here; ${card ? `${card.name} is shown` : "make or import one"}.`;
     choice.dataset = card?.name ?? "";
     if (!card?.subjects.some((who) => who.subject === choice.subject)) choice.subject = card?.subjects[0]?.subject ?? "";
   }
@@ -63,6 +65,7 @@ export function mount(root, server) {
 
   function choose(dataset, subject) {
     Object.assign(choice, { dataset, subject, slice: null });
+    fail(lost = "");
     remember();
     list.show(known);
     shown.show();

@@ -42,6 +42,7 @@ export function quality(work) {
   const options = () => [...info.measures, SELECTED];
   const chosen = () => options().find((one) => one.key === choice.measure) ?? options()[0];
   const flat = () => info.space.kind === "fs_LR_32k";
+  const shownName = () => `${choice.dataset} ${choice.subject} ${choice.measure}`;
   const stem = (what) => `${choice.dataset}_${choice.subject}_${what}${info.simulated ? "_simulated" : ""}`;
 
   async function show() {
@@ -77,8 +78,13 @@ export function quality(work) {
     tabulate();
     drawSpread();
     dense = null;
+    readout.textContent = "";
     stage.hidden = bar.hidden = info.space.kind === "unknown";
-    if (info.space.kind === "unknown") return void (readout.textContent = "These voxels have no position, so they cannot be drawn; the spread below needs none.");
+    if (info.space.kind === "unknown") {
+      readout.textContent = "These voxels have no position, so they cannot be drawn; the spread below needs none.";
+      main.dataset.shown = shownName();
+      return undefined;
+    }
     try {
       const [bytes] = await Promise.all([getArray(`${base()}/values/${choice.measure}`, Uint8Array), flat() ? surface.open() : null]);
       if (mine !== turn) return undefined;
@@ -114,7 +120,7 @@ export function quality(work) {
     const stops = Array.from({ length: 9 }, (_, i) => `#${colours[COLOURS].slice(i * 31 * 6, i * 31 * 6 + 6)}`).join(", ");
     replace(bar, h("span", { class: "nv-mono" }, number(low)), h("i", { style: `background: linear-gradient(to right, ${stops})` }), h("span", { class: "nv-mono" }, number(high)),
       h("span", { class: "nv-note" }, chosen().key === "selected" ? "the voxels that decoders read" : `${chosen().title}; colours end at the 2nd and 98th percentile of all voxels`));
-    main.dataset.shown = `${choice.dataset} ${choice.subject} ${choice.measure}`;
+    main.dataset.shown = shownName();
   }
 
   function point(at) {

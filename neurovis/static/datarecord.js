@@ -1,6 +1,7 @@
 // What a subject's recording is made of: which runs train, validate and test; captions by level; positions to find.
 
 import { button, h, panel, replace } from "./dom.js";
+import { commandLine } from "./datacommand.js";
 import { choice, count } from "./datastate.js";
 
 const SPLITS = { train: "training", val: "validation", test: "test" };
@@ -22,7 +23,8 @@ export function recordPanels(work) {
     info.notes.map((note) => h("p", { class: "nv-note" }, note)));
     const { clips, levels } = info.captions;
     replace(captions, h("dl", { class: "nv-datafacts" }, LEVELS.map((level) => [h("dt", {}, level), h("dd", {}, levels[level] ? `${count(levels[level])} of ${count(clips)}` : "none")])),
-      h("p", { class: "nv-note" }, "The card above names the command where captions are missing; the Captions tab shows the texts of a run."));
+      info.commands.captions ? [h("p", { class: "nv-note" }, `Mine them anew from the films${info.simulated ? ", worded from the scene records" : " with a video-text model: its hub id or folder in place of MODEL"}:`), commandLine(info.commands.captions)]
+        : h("p", { class: "nv-note" }, "Without films none can be mined; a file of captions can be named when importing."));
     lost.hidden = info.space.kind !== "unknown";
     if (!lost.hidden) drawPositions();
   }

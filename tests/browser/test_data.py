@@ -75,7 +75,7 @@ def test_a_wrong_path_and_a_damaged_study_are_refused_in_words_on_a_phone(served
     finding = page.locator(".nv-findings [data-level=error]")
     assert "sub-01" in finding.first.inner_text()
     assert "run-02" in finding.first.inner_text()
-    page.locator(".nv-bring .nv-broken", has_text="cannot be imported").wait_for()
+    page.locator(".nv-bring .nv-broken", has_text="in the way of the import").wait_for()
     assert page.get_by_role("button", name="Import", exact=True).is_disabled()
     assert page.locator("[data-name=damaged]").count() == 0
     examine(page, folder / "blocks")

@@ -302,3 +302,23 @@ def test_the_doctor_of_a_film_study_names_a_bad_run(jobs, recordings, home):
     assert jobs.report(str(root))["findings"] == report["findings"]
     (error,) = [finding for finding in report["findings"] if finding["level"] == "error"]
     assert "same values" in error["message"]
+
+
+def test_positions_are_found_again_from_raw_files_or_refused(jobs, recordings, phantom_home, home, rng):
+    from tests.unit.test_data_recover import tensors_of
+
+    raw = phantom_home / "datasets" / "phantom-tiny" / "raw"
+    ids = tensors_of(raw, home / "tensors", rng)
+    import_dataset(home / "tensors", "clips", home)
+    need = next(need for need in card(jobs.datasets, "clips")["needs"] if need["what"] == "positions")
+    assert "recover-index clips --raw" in need["command"]
+    assert jobs.datasets.subject("clips", "sub-01")["space"]["kind"] == "unknown"
+    jobs.start("recover", {"dataset": "clips", "path": str(recordings / "blocks")})
+    assert wait(jobs)["state"] == "failed"
+    assert "recordings" in jobs.status()["message"]
+    jobs.start("recover", {"dataset": "clips", "path": str(raw)})
+    assert wait(jobs)["state"] == "done"
+    assert jobs.datasets.subject("clips", "sub-01")["space"]["kind"] == "fs_LR_32k"
+    found = np.frombuffer(jobs.datasets.values("clips", "sub-01", "selected"), "<i4")[: len(ids)]
+    assert sorted(found.tolist()) == sorted(ids.tolist())
+    assert "positions" not in [need["what"] for need in card(jobs.datasets, "clips")["needs"]]
