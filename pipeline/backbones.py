@@ -96,7 +96,8 @@ class World:
         from diffusers import AutoModel
 
         model = self._load("vae", AutoModel)
-        if self.preset.tiling and hasattr(model, "enable_tiling"):
+        # AutoencoderTiny's tiles come out in full precision (diffusers 0.42), and it needs little memory without.
+        if self.preset.tiling and type(model).__name__ == "AutoencoderKL":
             model.enable_tiling()
         return model
 
@@ -155,8 +156,9 @@ class World:
         scheduler = self._load("scheduler", DDIMScheduler)
         if video and self.backbones.video_beta_schedule:
             changes = {"beta_schedule": self.backbones.video_beta_schedule, "clip_sample": False}
-            scheduler = DDIMScheduler.from_config(scheduler.config, **changes)
-        return scheduler
+            return DDIMScheduler.from_config(scheduler.config, **changes)
+        # Clipping is for pixels: Stable Diffusion's own config, made for another schedule, may leave it unsaid.
+        return DDIMScheduler.from_config(scheduler.config, clip_sample=False)
 
     @property
     def n_tokens(self) -> int:

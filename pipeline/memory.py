@@ -17,6 +17,7 @@ from typing import Literal
 from pipeline.errors import ConfigError
 
 GIB = 2**30
+MEMORY_VARIABLE = "NEUROVIS_MEMORY"
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,18 @@ def measure(device: str = "auto", light: bool = False) -> Machine:
 def choose(machine: Machine, wanted: str = "auto") -> Preset:
     """Return the preset for a machine, or the one that was asked for.
 
+    Parameters
+    ----------
+    machine : Machine
+    wanted : str
+        A preset's name; with ``auto``, ``$NEUROVIS_MEMORY`` or else the largest that fits into what is free.
+
     Raises
     ------
     ConfigError
         For an unknown name, or a card's preset where there is no card.
     """
+    wanted = os.environ.get(MEMORY_VARIABLE, "auto") if wanted == "auto" else wanted
     if wanted != "auto":
         if wanted not in PRESETS:
             raise ConfigError(f"--memory must be auto or one of {', '.join(PRESETS)}, got {wanted!r}")

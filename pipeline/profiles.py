@@ -123,9 +123,10 @@ def weights_folder(name: str, given: str | os.PathLike[str] | None = None) -> Pa
         return working_folder() / "weights" / name
     folder = Path(chosen).expanduser().absolute()
     if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
         raise WeightsError(
-            f"{folder}: expected a folder with {', '.join(PARTS[:-1])}, got {'a file' if folder.exists() else 'nothing'}"
-            f"; name another with --weights or ${FOLDER_VARIABLE}"
+            f"{folder}: expected a folder with {', '.join(PARTS[:-1])}, got {found}; name "
+            f"another with --weights or ${FOLDER_VARIABLE}"
         )
     return folder
 

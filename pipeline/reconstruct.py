@@ -79,7 +79,7 @@ def reconstruct(
     """
     from pipeline.data import load
 
-    rendering = rendering or Rendering()
+    rendering = (rendering or Rendering()).at(home)
     folder = _checkpoint(dataset, subject, checkpoint, rendering.profile)
     world, cvr = rendering.load()
     need_weights(world.backbones)
@@ -88,6 +88,7 @@ def reconstruct(
     if bad or not clips:
         raise ConfigError(f"{dataset} {subject}: clips must lie in 0..{len(everything) - 1}, got {bad or 'none'}")
     clipset = decode(everything.take(np.asarray(clips)), folder, world.device)
+    cvr.check(clipset.cues, len(clipset), without)
     known = load(dataset, subject, "train", home).captions
     check_space(out, len(clips) * 40 * world.backbones.size**2 * 3)
     manifest = new_manifest(clipset, dataset, out.name, seed, world, cvr, without)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,12 @@ class Rendering:
     batch: int | None = None
     shard: Shard = Shard()
 
+    def at(self, home: Path | None) -> Rendering:
+        """Return the same with the weights of a working folder that was named, where it has some."""
+        folder = None if home is None else Path(home).absolute() / "weights" / self.profile
+        use = self.weights is None and folder is not None and folder.is_dir()
+        return replace(self, weights=folder) if use else self
+
     def load(self) -> tuple[World, CVR]:
         """Return the renderer; its models are loaded when they are first used."""
         return renderer(self.profile, self.weights, self.device, self.memory)
@@ -65,8 +71,6 @@ def renderer(name: str, weights: Path | None = None, device: str = "", memory: s
     ------
     ConfigError, WeightsError
     """
-    from dataclasses import replace
-
     from pipeline.backbones import World
     from pipeline.memory import place
     from pipeline.render.cvr import CONFIGS, CVR
@@ -103,7 +107,7 @@ def missing_weights(run: Run) -> str | None:
         return None
     if name == "phantom":
         return f"{', '.join(missing)} in assets/phantom"
-    return f"{', '.join(missing)} of the profile {name}; python -m pipeline weights --profile {name} says where to put them"
+    return f"{', '.join(missing)} of the profile {name} (python -m pipeline weights says where to put them)"
 
 
 def need_weights(backbones: Backbones) -> None:

@@ -273,7 +273,7 @@ def report(name: str, weights: Path | None, parts: list[Part]) -> dict[str, Any]
     missing = [part.name for part in parts if part.missing]
     if missing:
         lines.append(
-            f"{len(missing)} of {len(parts)} parts are missing; fetch them with --download, or put them into that folder"
+            f"{len(missing)} of {len(parts)} parts are missing; fetch them with --download, or put them in that folder"
         )
     else:
         lines.append(f"complete: {sum(part.n_bytes for part in parts) / 1e9:.2f} GB")

@@ -148,8 +148,8 @@ def render_wording(
         When the run's cues do not fit the renderer.
     """
     from pipeline.backbones import encode_text
-    from pipeline.renderers import renderer_of
     from pipeline.render.steps import Stopped
+    from pipeline.renderers import renderer_of
 
     if clip_id not in run.manifest.clip_ids:
         raise ConfigError(f"{run.manifest.name}: clip {clip_id!r} is not one of its {len(run.manifest.clip_ids)} clips")

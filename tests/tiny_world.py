@@ -35,7 +35,7 @@ def save_tiny_paper(folder: Path) -> None:
     ).save_pretrained(folder / "text_encoder")  # fmt: skip
     unet = UNet2DConditionModel(
         sample_size=32, block_out_channels=(4, 8), layers_per_block=1, cross_attention_dim=D_TEXT,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         attention_head_dim=2, norm_num_groups=2,
     )  # fmt: skip
     # Half precision, under the hub's name for it, as one part of a downloaded folder may be.

@@ -104,7 +104,7 @@ class CVR:
         Stopped
             When ``should_stop`` said so.
         """
-        self._check(cues, len(clip_ids), without)
+        self.check(cues, len(clip_ids), without)
         tell = Ticker(self._n_steps(without), progress, should_stop)
         latents, motion = None, None
         if "mad" not in without:
@@ -136,7 +136,8 @@ class CVR:
         video = 1.0 if "mad" in without else config.theta
         return 1 + int(config.num_inference_steps * share) + steps_from(config.num_inference_steps, video)
 
-    def _check(self, cues: Mapping[str, NDArray[Any]], n: int, without: frozenset[str]) -> None:
+    def check(self, cues: Mapping[str, NDArray[Any]], n: int, without: frozenset[str]) -> None:
+        """Raise ConfigError for an unknown part, DataError for cues of ``n`` clips that do not fit this renderer."""
         if without - PARTS:
             raise ConfigError(f"parts that can be left out are {sorted(PARTS)}, got {sorted(without - PARTS)}")
         shape: tuple[int, ...] = (n, self.world.n_tokens, self.world.d_text)
@@ -146,13 +147,19 @@ class CVR:
         for level in sorted(needed - _silent(without)):
             if level not in cues or cues[level].shape != shape:
                 got = cues[level].shape if level in cues else "none"
-                raise DataError(f"cue {level!r} must be (n_clips, n_tokens, d_text)={shape}, got {got}; decode again")
+                raise DataError(
+                    f"cue {level!r} must be (n_clips, n_tokens, d_text)={shape}, got {got}; "
+                    f"use decoders trained for the profile {self.world.backbones.name}"
+                )
         if "mad" not in without:
             name = "motion_latents_null" if "motion" in without else "motion_latents"
             shape = self.world.mad_shape
             if name not in cues or cues[name].shape[0] != n or cues[name].shape[2:] != shape:
                 got = cues[name].shape if name in cues else "none"
-                raise DataError(f"cue {name!r} must be (n_clips={n}, n_frames, {shape}), got {got}; decode again")
+                raise DataError(
+                    f"cue {name!r} must be (n_clips={n}, n_frames, {shape}), got {got}; "
+                    f"use decoders trained for the profile {self.world.backbones.name}"
+                )
 
     def _text(self, cues: Mapping[str, NDArray[Any]], level: str, without: frozenset[str]) -> torch.Tensor:
         import torch
