@@ -1,6 +1,6 @@
 """What training and rendering cost at the paper's sizes, against plain ways to do the same and the memory's speed.
 
-    python benchmarks/full_size.py [--sizes small|full] [--only sad,mad,render] [--steps 200] [--out FILE]
+    python -m benchmarks.full_size [--sizes small|full] [--only sad,mad,render,first_steps] [--steps 200] [--out FILE]
 
 Weights and data are random, of the exact shapes; nothing is downloaded. Each figure stands beside
 
@@ -20,20 +20,16 @@ import json
 import os
 import platform
 import resource
-import sys
 import time
 from pathlib import Path
 from typing import Any
-
-ROOT = Path(__file__).resolve().parent.parent
-if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.full_parts import SIZES, Job, Shapes, make_job, render_fast, render_stock
 
+ROOT = Path(__file__).resolve().parent.parent
 TOLERANCE = 1e-4  # of the relative difference of the two loss curves, float32, same noise and order
 
 
@@ -78,7 +74,8 @@ def fast(job: Job, n_steps: int, device: str, dtype: str, compiled: bool) -> dic
     data = Resident(job.fmri, job.text, job.latents, job.clip, device)
     module = job.build().to(device)
     if compiled:
-        module.compile_parts()
+        # In place: names of weights stay, so that a checkpoint does not show it.
+        module.compile(mode="max-autotune-no-cudagraphs") if job.stage == "mad" else module.mlp.compile()
     optimiser = torch.optim.AdamW(module.parameters(), lr=1e-4, fused=True)
     losses, generator = [], torch.Generator().manual_seed(1)
     autocast = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=dtype == "bfloat16")
@@ -103,13 +100,19 @@ def plain(job: Job, n_steps: int, device: str) -> dict[str, Any]:
     module = job.build().to(device)
     optimiser = torch.optim.AdamW(module.parameters(), lr=1e-4)
     losses, generator = [], torch.Generator().manual_seed(1)
-    loader = DataLoader(_Rows(job), batch_size=job.batch, sampler=_Order(job.order(n_steps)), pin_memory=device != "cpu")
+    loader = DataLoader(
+        _Rows(job),
+        batch_size=job.batch,
+        sampler=_Order(job.order(n_steps)),
+        generator=torch.Generator(),
+        pin_memory=device != "cpu",
+    )
     started = 0.0
     for step, values in enumerate(loader):
         if step == job.warm:
             sync(device)
             started = time.perf_counter()
-        loss = job.loss(module, tuple(value.to(device) for value in values), generator)
+        loss = job.loss(module, tuple(value.to(device).float() for value in values), generator)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -159,13 +162,33 @@ def train(job: Job, n_steps: int, device: str, dtype: str, compiled: bool) -> di
     }
 
 
+def first_steps(device: str, n_steps: int = 10) -> dict[str, Any]:
+    """Run a few optimiser steps of the full-size SAD, float32, on 960 samples: does it fit, and how long is a step."""
+    job = make_job("sad", SIZES["full"], n_samples=960)
+    job.warm = 2
+    n_parameters = sum(p.numel() for p in job.build("meta").parameters())
+    found = measured(device, lambda: fast(job, n_steps, device, "float32", False))
+    return {
+        "parameters": n_parameters,
+        "weights_gradients_moments_gib": round(16 * n_parameters / 2**30, 2),
+        "steps": n_steps,
+        "s_per_step": round(found["s_per_step"], 2),
+        "peak_gib": found["peak_gib"],
+        "losses": [round(value, 4) for value in found["losses"]],
+    }
+
+
 def measured(device: str, work: Any) -> dict[str, Any]:
     """Run something and add its peak memory: of the card, or of this process so far."""
     if device != "cpu":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     found = work()
-    peak = torch.cuda.max_memory_allocated() if device != "cpu" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = (
+        torch.cuda.max_memory_allocated()
+        if device != "cpu"
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
     return {**found, "peak_gib": round(peak / 2**30, 2)}
 
 
@@ -212,14 +235,18 @@ def main() -> None:
     dtype = options.dtype or ("float32" if device == "cpu" else "bfloat16")
     shapes = SIZES[options.sizes]
     known = json.loads(options.out.read_text(encoding="utf-8")) if options.out.is_file() else {}
-    found: dict[str, Any] = {"sizes": options.sizes, **machine(device)}
+    kind = "gpu" if device != "cpu" else "cpu"
+    before = known.get(kind) if isinstance(known.get(kind), dict) else {}
+    found: dict[str, Any] = {**before, "sizes": options.sizes, **machine(device)}
     for name in options.only.split(","):
-        if name == "render":
+        if name == "first_steps":
+            found[name] = first_steps(device)
+        elif name == "render":
             found[name] = render(shapes, device)
         else:
             found[name] = train(make_job(name, shapes), options.steps, device, dtype, options.compile)
         print(name, json.dumps(found[name]))
-    known["gpu" if device != "cpu" else "cpu"] = found
+    known[kind] = found
     known.setdefault("gpu", "not yet measured")
     options.out.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
 

@@ -51,7 +51,9 @@ def train(
     method = replace(preset(settings.method), settings.method_overrides)
     with progress_bar("train") as tell:
         parts = {split: _load(settings.dataset, chosen, split, folder, tell) for split in ("train", "val")}
-        targets = _targets(_world(settings.world), [*parts["train"].values(), *parts["val"].values()], method, tell)
+        targets = _targets(
+            _world(settings.world), [*parts["train"].values(), *parts["val"].values()], method, tell, folder
+        )
         paths = train_semvideo(
             parts["train"],
             parts["val"],
@@ -174,12 +176,13 @@ def _load(dataset: str, subjects: list[str], split: str, home: Path, progress: P
     return {subject: clipset for subject, clipset in loaded.items() if len(clipset) or split == "train"}
 
 
-def _targets(world: World, clipsets: list[ClipSet], method: Any, progress: Progress) -> Targets:
-    """Encode captions and frames, once per clip id."""
+def _targets(world: World, clipsets: list[ClipSet], method: Any, progress: Progress, home: Path) -> Targets:
+    """Encode captions and frames, once per clip id; with the paper's models once for all, kept in the home folder."""
     import numpy as np
 
     from training.decoders import make_targets
     from training.samples import join_targets
+    from training.target_store import stored_targets
 
     parts: list[Targets] = []
     seen: set[str] = set()
@@ -187,7 +190,10 @@ def _targets(world: World, clipsets: list[ClipSet], method: Any, progress: Progr
         progress(done, len(clipsets), "encode captions and frames")
         new = np.asarray([i for i, clip_id in enumerate(clipset.clip_ids) if str(clip_id) not in seen], dtype=np.int64)
         if len(new):
-            parts.append(make_targets(world, clipset.take(new), method.n_frames))
+            if world.backbones.simulated:
+                parts.append(make_targets(world, clipset.take(new), method.n_frames))
+            else:
+                parts.append(stored_targets(world, clipset.take(new), home / "cache" / "targets", method.n_frames))
             seen |= {str(clip_id) for clip_id in clipset.clip_ids}
     return join_targets(parts)
 

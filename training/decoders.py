@@ -27,6 +27,7 @@ from pipeline.paths import write_json
 from training.config import PLANS, LoopConfig, Plan, StagePlan
 from training.held_out import text_scores, video_scores
 from training.loop import Progress, Task, fit
+from training.resident import pick, place
 from training.samples import Samples, Targets, averages, make_targets, sizes_of
 from training.warm import Lines, ridge_start
 
@@ -230,14 +231,14 @@ class _Job:
         part.to(self.device)
 
     def _samples(self, clipsets: ClipSets) -> Samples:
-        return Samples(clipsets, self.targets, self.config.n_volumes, self.plan.repeats)
+        return Samples(clipsets, self.targets, self.config.n_volumes, self.plan.repeats).to(self.device)
 
     def _sad_loss(self, level: str) -> LossOf:
-        text = self.targets.level(level)
+        text = place(self.targets.level(level), self.device)
 
         def of(samples: Samples) -> Callable[..., Any]:
             def compute(part: SAD, fmri: dict[str, Tensor], rows: Tensor, share: float, g: torch.Generator) -> Any:
-                return part.training_step(Batch(fmri, text[samples.target[rows]].to(self.device)), share, g)
+                return part.training_step(Batch(fmri, pick(text, samples.target[rows], self.device)), share, g)
 
             return compute
 
@@ -245,8 +246,8 @@ class _Job:
 
     def _conditions(self, motion: dict[str, nn.Module]) -> LossOf:
         """Return MAD's loss with its text condition: the truth, SAD's predictions, or cross-fitted ones."""
-        video, mode = self.targets.video(), self.config.mad.condition
-        truth = self.targets.level("motion")
+        video, mode = place(self.targets.video(), self.device), self.config.mad.condition
+        truth = place(self.targets.level("motion"), self.device)
         predicted: dict[str, Tensor] = {}
         if mode == "predicted":
             predicted = {s: self._predict(part, self._samples({s: self.train[s]})) for s, part in motion.items()}
@@ -256,12 +257,12 @@ class _Job:
         self._val_text = {s: self._decode(motion[s], {s: x}) for s, (x, _) in self.val_sets.items() if s in motion}
 
         def of(samples: Samples) -> Callable[..., Any]:
-            known = torch.cat([predicted[s] for s in samples.subjects]) if predicted else None
+            known = place(torch.cat([predicted[s] for s in samples.subjects]), self.device) if predicted else None
 
             def compute(part: MAD, fmri: dict[str, Tensor], rows: Tensor, share: float, g: torch.Generator) -> Any:
                 target = samples.target[rows]
-                text = truth[target] if known is None else known[rows].float()
-                return part.training_step(Batch(fmri, text.to(self.device), video[target].to(self.device)), share, g)
+                text = pick(truth, target, self.device) if known is None else pick(known, rows, self.device)
+                return part.training_step(Batch(fmri, text, pick(video, target, self.device)), share, g)
 
             return compute
 

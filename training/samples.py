@@ -176,6 +176,13 @@ class Samples:
     def __len__(self) -> int:
         return len(self.owner)
 
+    def to(self, device: str) -> Samples:
+        """Put each subject's volumes on the device where they fit (:mod:`training.resident`)."""
+        from training.resident import place
+
+        self.values = {subject: place(values, device) for subject, values in self.values.items()}
+        return self
+
     def batch(self, rows: Tensor, generator: torch.Generator | None = None) -> tuple[dict[str, Tensor], Tensor]:
         """Return {subject: (B_s, n_inputs)} and the rows in that order.
 
@@ -192,7 +199,7 @@ class Samples:
             if generator is not None and self.repeats == "mixed" and n_repeats > 1:
                 other = (repeat + torch.randint(1, n_repeats, repeat.shape, generator=generator)) % n_repeats
                 share = torch.rand(len(own), 1, generator=generator) / 2
-                share = share * self.present[subject][clip, other][:, None]
+                share = (share * self.present[subject][clip, other][:, None]).to(x.device)
                 x = (1 - share) * x + share * self.values[subject][clip, other]
             fmri[subject] = x
         return fmri, rows
