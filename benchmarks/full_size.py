@@ -162,13 +162,17 @@ def train(job: Job, n_steps: int, device: str, dtype: str, compiled: bool) -> di
     }
 
 
-def first_steps(device: str, n_steps: int = 10) -> dict[str, Any]:
-    """Run a few optimiser steps of the full-size SAD, float32, on 960 samples: does it fit, and how long is a step."""
+def first_steps(device: str, dtype: str, n_steps: int = 10) -> dict[str, Any]:
+    """Run a few optimiser steps of the full-size SAD on 960 samples: does it fit, and how long is a step."""
     job = make_job("sad", SIZES["full"], n_samples=960)
     job.warm = 2
     n_parameters = sum(p.numel() for p in job.build("meta").parameters())
-    found = measured(device, lambda: fast(job, n_steps, device, "float32", False))
+    found = measured(device, lambda: fast(job, n_steps, device, dtype, False))
+    spent = resource.getrusage(resource.RUSAGE_SELF)
     return {
+        "dtype": dtype,
+        "processor_s": round(spent.ru_utime + spent.ru_stime, 1),
+        "load": round(os.getloadavg()[0], 1),
         "parameters": n_parameters,
         "weights_gradients_moments_gib": round(16 * n_parameters / 2**30, 2),
         "steps": n_steps,
@@ -240,7 +244,7 @@ def main() -> None:
     found: dict[str, Any] = {**before, "sizes": options.sizes, **machine(device)}
     for name in options.only.split(","):
         if name == "first_steps":
-            found[name] = first_steps(device)
+            found[name] = first_steps(device, dtype)
         elif name == "render":
             found[name] = render(shapes, device)
         else:

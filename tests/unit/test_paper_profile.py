@@ -102,7 +102,7 @@ def test_two_processes_make_what_one_makes(made: Path, whole: Run, tmp_path: Pat
         subprocess.Popen(line, cwd=ROOT, env=os.environ | {"RANK": rank, "WORLD_SIZE": "2"}, stdout=subprocess.PIPE)
         for rank in "01"
     ]
-    told = [json.loads(process.communicate(timeout=180)[0].splitlines()[-1]) for process in both]
+    told = [json.loads(process.communicate(timeout=900)[0].splitlines()[-1]) for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert any("unfinished" not in one for one in told)
     found = Run.open(out)
