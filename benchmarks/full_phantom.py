@@ -84,6 +84,7 @@ def extrapolate(found: dict[str, Any]) -> dict[str, float]:
         "films_s": round(made["films_s"] / made["n_films"] * len(full.films)),
         "runs_s": round(made["runs_s"] / made["n_runs"] * full.n_runs),
         "import_s": round(read["import_s"] / read["n_runs"] * full.n_runs),
+        "import_processor_s": round(read["processor_s"] / read["n_runs"] * full.n_runs),
     }
 
 
@@ -99,8 +100,9 @@ def main() -> None:
         import resource
 
         result = STAGES[options.stage](options.home, options.probe)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(json.dumps({**result, "peak_gib": round(peak, 2)}))
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        cost = {"processor_s": round(used.ru_utime + used.ru_stime, 1), "peak_gib": round(used.ru_maxrss / 2**20, 2)}
+        print(json.dumps({**result, **cost}))
         return
     with tempfile.TemporaryDirectory() as folder:
         home = options.home or Path(folder)

@@ -162,15 +162,16 @@ def train(job: Job, n_steps: int, device: str, dtype: str, compiled: bool) -> di
     }
 
 
-def first_steps(device: str, dtype: str, n_steps: int = 10) -> dict[str, Any]:
+def first_steps(device: str, dtype: str, batch: int | None, n_steps: int = 10) -> dict[str, Any]:
     """Run a few optimiser steps of the full-size SAD on 960 samples: does it fit, and how long is a step."""
     job = make_job("sad", SIZES["full"], n_samples=960)
-    job.warm = 2
+    job.warm, job.batch = 2, batch or job.batch
     n_parameters = sum(p.numel() for p in job.build("meta").parameters())
     found = measured(device, lambda: fast(job, n_steps, device, dtype, False))
     spent = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "dtype": dtype,
+        "batch": job.batch,
         "processor_s": round(spent.ru_utime + spent.ru_stime, 1),
         "load": round(os.getloadavg()[0], 1),
         "parameters": n_parameters,
@@ -231,6 +232,7 @@ def main() -> None:
     parser.add_argument("--sizes", choices=sorted(SIZES), default="full" if torch.cuda.is_available() else "small")
     parser.add_argument("--only", default="sad,mad,render")
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--batch", type=int, default=None, help="Samples per step of first_steps; default the paper's")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default=None)
     parser.add_argument("--compile", action="store_true", help="torch.compile the large parts")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "full_size.json")
@@ -244,7 +246,7 @@ def main() -> None:
     found: dict[str, Any] = {**before, "sizes": options.sizes, **machine(device)}
     for name in options.only.split(","):
         if name == "first_steps":
-            found[name] = first_steps(device, dtype)
+            found[name] = first_steps(device, dtype, options.batch)
         elif name == "render":
             found[name] = render(shapes, device)
         else:

@@ -102,20 +102,34 @@ def reconstruct(
     own = range(rendering.shard.rank, len(clipset), rendering.shard.world_size)
     todo = [i for i in own if str(clipset.clip_ids[i]) not in writer.done]
     if todo:
-        nearest = nearest_captions(world, clipset.cues, known)
-        ids = [str(c) for c in clipset.clip_ids]
-        made = render_batches(
-            cvr, clipset.cues, ids, todo, without=without, seed=seed, batch=rendering.batch, progress=progress
-        )
-        for i, rendered, place in made:
-            frames = {variant_name(without): rendered.streams(place)}
-            if clipset.stimulus is not None:
-                shown = clipset.stimulus.frames(i, world.backbones.n_frames)
-                frames.setdefault(FULL, {})["truth"] = fit_frames(shown, world.backbones.size)
-            writer.add_clip(record(clipset, i, nearest), frames)
+        _render(clipset, todo, nearest_captions(world, clipset.cues, known), writer, rendering, without, seed, progress)
     if rendering.shard.world_size > 1 and (owed := writer.missing()):
         return {**writer.manifest.model_dump(mode="json"), "unfinished": len(owed)}
     return writer.finish().manifest.model_dump(mode="json")
+
+
+def _render(
+    clipset: ClipSet,
+    rows: list[int],
+    nearest: dict[str, list[list[Nearest]]],
+    writer: RunWriter,
+    rendering: Rendering,
+    without: frozenset[str],
+    seed: int,
+    progress: Progress | None,
+) -> None:
+    """Render these clips and write each as soon as its batch is done; the truth goes beside it where it is known."""
+    world, cvr = rendering.load()
+    ids = [str(c) for c in clipset.clip_ids]
+    made = render_batches(
+        cvr, clipset.cues, ids, rows, without=without, seed=seed, batch=rendering.batch, progress=progress
+    )
+    for i, rendered, place in made:
+        frames = {variant_name(without): rendered.streams(place)}
+        if clipset.stimulus is not None:
+            shown = clipset.stimulus.frames(i, world.backbones.n_frames)
+            frames.setdefault(FULL, {})["truth"] = fit_frames(shown, world.backbones.size)
+        writer.add_clip(record(clipset, i, nearest), frames)
 
 
 def decode(clipset: ClipSet, folder: Path, device: str = "cpu") -> ClipSet:

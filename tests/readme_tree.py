@@ -35,6 +35,8 @@ ABOUT = {
     "assets/screenshots/": "pictures for this page",
     "benchmarks/": "speed, measured; one command each",
     "benchmarks/evaluate.json": "its last figures, with the machine and the date",
+    "benchmarks/full_phantom.json": "its last figures, with the machine and the date",
+    "benchmarks/full_size.json": "its last figures, with the machine and the date",
     "benchmarks/page.json": "its last figures, with the machine and the date",
     "benchmarks/reconstruct.json": "its last figures, with the machine and the date",
     "benchmarks/start.json": "its last figures, with the machine and the date",
