@@ -10,6 +10,7 @@ import typer
 
 from pipeline.cli import Home, Json, Progress, finish, parse_words, progress_bar, run, say
 from pipeline.errors import ConfigError, DataError
+from training.jobs.commands import add_commands
 
 if TYPE_CHECKING:
     from pipeline.backbones import World
@@ -36,6 +37,7 @@ def train(
     """Train decoders: on all subjects first, then on each; writes one checkpoint per subject."""
     from pipeline.paths import home as working_folder
     from training.config import plan, read_config, replace
+    from training.jobs.device import device_turn
 
     settings = read_config(config)
     settled = plan(settings.method, settings.plan_overrides)
@@ -49,7 +51,7 @@ def train(
     from training.decoders import train_semvideo
 
     method = replace(preset(settings.method), settings.method_overrides)
-    with progress_bar("train") as tell:
+    with progress_bar("train") as tell, device_turn(settings.device, folder, tell):
         parts = {split: _load(settings.dataset, chosen, split, folder, tell) for split in ("train", "val")}
         targets = _targets(_world(settings.world), [*parts["train"].values(), *parts["val"].values()], method, tell)
         paths = train_semvideo(
@@ -200,6 +202,8 @@ def _world(spec: str | None) -> World:
         return World(local(Path(spec), name=spec))
     return World(profile(spec or "phantom"))
 
+
+add_commands(app)
 
 if __name__ == "__main__":
     run(app)
