@@ -8,9 +8,9 @@ import gradio as gr
 
 from neurovis.library import Library
 from neurovis.renders import Renders
-from neurovis.tabs import ablate, captions, explore, sidebar
+from neurovis.tabs import ablate, captions, explore, sidebar, train
 
-TABS = (explore, ablate, captions)
+TABS = (explore, ablate, captions, train)
 # Open the tab that the address named; the browser does it alone.
 _CHOSEN_TAB = f"""() => {{
     const wanted = new URLSearchParams(window.neurovisAddress).get('tab');

@@ -13,6 +13,7 @@ HEAD = "\n".join(
         '<link rel="icon" href="/neurovis/static/mark.svg" type="image/svg+xml">',
         '<link rel="stylesheet" href="/neurovis/static/neurovis.css">',
         '<link rel="stylesheet" href="/neurovis/static/captions.css">',
+        '<link rel="stylesheet" href="/neurovis/static/train.css">',
         *(f'<link rel="modulepreload" href="/neurovis/static/{name}.js">' for name in _MODULES),
     )
 )

@@ -47,11 +47,12 @@ def train(
         raise ConfigError(f"{out}: holds an earlier run; add --resume to take it up, or set another `out`")
     chosen = _subjects(settings, folder)
 
-    from pipeline.methods.semvideo import SemVideo, preset
-    from training.decoders import train_semvideo
-
-    method = replace(preset(settings.method), settings.method_overrides)
     with progress_bar("train") as tell, device_turn(settings.device, folder, tell):
+        tell(0, 0, "load the libraries")
+        from pipeline.methods.semvideo import SemVideo, preset
+        from training.decoders import train_semvideo
+
+        method = replace(preset(settings.method), settings.method_overrides)
         parts = {split: _load(settings.dataset, chosen, split, folder, tell) for split in ("train", "val")}
         targets = _targets(_world(settings.world), [*parts["train"].values(), *parts["val"].values()], method, tell)
         paths = train_semvideo(
