@@ -70,7 +70,8 @@ class TrainingService:
         ConfigError
             When a name or a field is not possible.
         """
-        given = {key: value for key, value in values.items() if key != "name"}
+        given = {key: value for key, value in values.items() if key not in ("name", "device")}
+        given["device"] = str(values.get("device") or "cpu").partition(":")[0]
         name = str(values.get("name") or "").strip()
         if not NAME.fullmatch(name):
             raise ConfigError(f"name: must be of a-z, 0-9, dot, dash and underscore, at most 64, got {name!r}")
@@ -80,7 +81,7 @@ class TrainingService:
 
     def start(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Queue a training; returns its row."""
-        return self._row(queue.submit(self.home, self.settings(values)))
+        return self._row(queue.submit(self.home, self.settings(values), device=str(values.get("device") or "cpu")))
 
     def cancel(self, number: int) -> dict[str, Any]:
         """Stop a job; returns its row."""

@@ -59,13 +59,13 @@ def settings(**values):
         ({"method": "semvideo-huge"}, "'semvideo-huge' is not known"),
         ({"plan_overrides": {"sad": {"pretrain": {"epochs": 0}}}}, r"sad\.pretrain\.epochs"),
         ({"method_overrides": {"sad": {"width": -1}}}, r"sad\.width"),
-        ({"device": "tpu"}, "device must be cpu, mps or cuda:N, got 'tpu'"),
-        ({"device": "cuda:7"}, "device cuda:7 is not there"),
+        ({"at": "tpu"}, "device must be cpu, cuda or cuda:N, got 'tpu'"),
+        ({"at": "cuda:7"}, "device cuda:7 is not there"),
     ],
 )
 def test_what_cannot_go_well_is_refused_before_the_start(home, values, message):
     with pytest.raises((ConfigError, DataError, ResourceError), match=message):
-        queue.submit(home, settings(**values))
+        queue.submit(home, settings(**{k: v for k, v in values.items() if k != "at"}), device=values.get("at"))
     assert Store(home).all() == []
 
 

@@ -19,7 +19,13 @@ BASE_DISK = 200e6
 
 
 def check_training(
-    settings: TrainingConfig, subjects: Sequence[str], home: Path, *, resume: bool, local: bool = True
+    settings: TrainingConfig,
+    subjects: Sequence[str],
+    home: Path,
+    *,
+    resume: bool,
+    local: bool = True,
+    device: str | None = None,
 ) -> None:
     """Refuse a training that cannot go well.
 
@@ -34,7 +40,9 @@ def check_training(
     resume : bool
         An earlier run in ``out`` is then wanted; else it is refused.
     local : bool
-        Whether it runs on this machine, whose memory is then looked at.
+        Whether it runs on this machine, whose memory and devices are then looked at.
+    device : str, optional
+        ``cpu`` or ``cuda:N``, by default the config's own.
 
     Raises
     ------
@@ -53,7 +61,7 @@ def check_training(
         raise ConfigError(f"{out}: holds an earlier run; resume that one, or set another `out`")
     _check_files(settings, card, subjects, home)
     if local:
-        _check_device(settings.device)
+        _check_device(device or settings.device)
         need = BASE_MEMORY + 2 * data_bytes(card, subjects)
         _check_memory(settings, need)
     check_space(out, int(BASE_DISK))
@@ -99,6 +107,5 @@ def _check_device(device: str) -> None:
     import torch
 
     index = int(device.partition(":")[2] or 0)
-    there = torch.backends.mps.is_available() if device == "mps" else torch.cuda.device_count() > index
-    if not there:
+    if torch.cuda.device_count() <= index:
         raise ResourceError(f"device {device} is not there; choose cpu, or run where there is one")

@@ -27,7 +27,7 @@ def add_commands(app: typer.Typer) -> None:
 def submit(
     config: Annotated[Path, typer.Option("--config", help="YAML or JSON file with the fields of a training config")],
     executor: Annotated[str, typer.Option(help="local or slurm")] = "local",
-    device: Annotated[str | None, typer.Option(help="In place of the config's: cpu, mps, cuda or cuda:N")] = None,
+    device: Annotated[str | None, typer.Option(help="In place of the config's: cpu, cuda or cuda:N")] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="For Slurm, as submitit names it: slurm_partition=gpu; repeat it")
     ] = None,

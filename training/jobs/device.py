@@ -24,7 +24,7 @@ def device_turn(name: str, home: Path, tell: Callable[[int, int, str], None]) ->
     Parameters
     ----------
     name : str
-        ``cpu``, ``mps``, ``cuda`` or ``cuda:N``.
+        ``cpu``, ``cuda`` or ``cuda:N``; a job of the queue holds the one that it was sent to.
     home : Path
         Working folder.
     tell : callable
@@ -37,7 +37,7 @@ def device_turn(name: str, home: Path, tell: Callable[[int, int, str], None]) ->
     """
     from filelock import FileLock, Timeout
 
-    device = check_device(name)
+    device = check_device(os.environ.get("NEUROVIS_DEVICE", name))
     folder = home / "jobs" / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / f"training-{device.replace(':', '-')}-{socket.gethostname()}.lock")

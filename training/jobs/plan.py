@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 LEVELS = ("anchor", "motion", "holi")
 STAGES = (*LEVELS, "mad")
-DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
+DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 
 
 def check_device(name: str) -> str:
-    """Return a device's name in the one form that its queue has: ``cpu``, ``mps`` or ``cuda:N``.
+    """Return a device's name in the one form that its queue has: ``cpu`` or ``cuda:N``.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def check_device(name: str) -> str:
         Anything else.
     """
     if not DEVICE.fullmatch(name):
-        raise ConfigError(f"device must be cpu, mps or cuda:N, got {name!r}; name one that this machine has")
+        raise ConfigError(f"device must be cpu, cuda or cuda:N, got {name!r}; name one that this machine has")
     return "cuda:0" if name == "cuda" else name
 
 

@@ -41,7 +41,7 @@ def submit(
     settings : TrainingConfig
     executor : {"local", "slurm"}
     device : str, optional
-        In place of the config's own: ``cpu``, ``mps``, ``cuda`` or ``cuda:N``.
+        In place of the config's own: ``cpu``, ``cuda`` or ``cuda:N``.
     options : dict, optional
         Of Slurm, as submitit names them, such as ``{"slurm_partition": "gpu"}``.
 
@@ -59,23 +59,25 @@ def submit(
 
     if executor not in EXECUTORS:
         raise ConfigError(f"executor must be one of {', '.join(EXECUTORS)}, got {executor!r}")
-    settings = settings.model_copy(update={"device": check_device(device or settings.device)})
-    settings = settings.model_copy(update={"out": str(out_folder(settings, home))})
+    place = check_device(device or settings.device)
+    # The supervisor shows a job its own card alone, so that the config names no number.
+    changes = {"device": place.partition(":")[0], "out": str(out_folder(settings, home))}
+    settings = settings.model_copy(update=changes)
     subjects = chosen_subjects(settings, describe(settings.dataset, home))
     stages = stage_list(settings, subjects)
-    check_training(settings, subjects, home, resume=False, local=executor == "local")
+    check_training(settings, subjects, home, resume=False, local=executor == "local", device=place)
     if executor == "slurm":
         slurm.check_available()
     store = Store(home)
     job = store.add(
-        kind="train", title=Path(str(settings.out)).name, device=settings.device, executor=executor,
+        kind="train", title=Path(str(settings.out)).name, device=place, executor=executor,
         out=str(settings.out), command=[], config=settings.model_dump(mode="json"), stages=stages,
     )  # fmt: skip
     path = store.job_folder(job.id) / "config.json"
     write_json(path, job.config)
     command = ["-m", "training", "run", "--config", str(path), "--home", str(home), "--json"]
     store.update(job.id, command=command)
-    note(store.job_folder(job.id), "state", f"queued for {settings.device}")
+    note(store.job_folder(job.id), "state", f"queued for {place}")
     return _send(store, store.get(job.id), options)
 
 
@@ -157,7 +159,7 @@ def resume(home: Path, number: int, options: dict[str, Any] | None = None) -> Jo
         from pipeline.data import describe
 
         subjects = chosen_subjects(settings, describe(settings.dataset, home))
-        check_training(settings, subjects, home, resume=True, local=job.executor == "local")
+        check_training(settings, subjects, home, resume=True, local=job.executor == "local", device=job.device)
         command.append("--resume")
     job = store.requeue(number, command)
     note(store.job_folder(number), "state", f"queued again for {job.device}, attempt {job.attempt}")

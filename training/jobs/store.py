@@ -40,7 +40,7 @@ class Job:
     title : str
     state : {"queued", "running", "done", "failed", "cancelled", "lost"}
     device : str
-        ``cpu``, ``mps`` or ``cuda:N``.
+        ``cpu`` or ``cuda:N``.
     executor : {"local", "slurm"}
     out : str
         Folder of the result.

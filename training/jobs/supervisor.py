@@ -83,12 +83,21 @@ def start(store: Store, job: Job) -> subprocess.Popen[bytes] | None:
     limit = str(threads())
     own = {name: os.environ.get(name, limit) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     told = {"NEUROVIS_PROGRESS": str(folder / f"progress-{job.attempt}.jsonl"), "NEUROVIS_JOB": str(job.id)}
+    told["NEUROVIS_DEVICE"] = job.device
+    if job.device.startswith("cuda:"):
+        told["CUDA_VISIBLE_DEVICES"] = _card(int(job.device.partition(":")[2]))
     process = start_detached([sys.executable, *job.command], out, err, {"PYTHONUNBUFFERED": "1", **own, **told})
     yield_to_others(process.pid)
     who = identify(process.pid)
     store.update(job.id, ("running",), pid=who.pid, pid_started=who.started, host=who.host, message="")
     note(folder, "state", f"attempt {job.attempt} started: python {' '.join(job.command)}")
     return process
+
+
+def _card(index: int) -> str:
+    """Return what makes one card the only one that a process sees, among those that this process sees."""
+    seen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return seen[index] if index < len(seen) else str(index)
 
 
 def output_files(folder: Path, attempt: int) -> tuple[Path, Path]:
