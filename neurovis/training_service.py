@@ -128,7 +128,7 @@ class TrainingService:
         row = {key: value for key, value in asdict(job).items() if key in _SHORT}
         report = job.result.get("report") or {}
         scores = {n: e.get("best_score") for n, e in report.items() if isinstance(e, dict) and n.endswith("-all")}
-        checkpoints = sorted(job.result.get("checkpoints") or {}) if job.state == "done" else []
+        checkpoints = sorted(job.result.get("checkpoints") or {}) if queue.can_render(job) else []
         return {**row, "scores": scores, "subjects": checkpoints}
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.data import describe, load
 from pipeline.errors import ConfigError, DataError, ResourceError
-from training.config import TrainingConfig
+from training.config import TrainingConfig, parse_config
 from training.jobs import queue, slurm
 from training.jobs.checks import data_bytes
 from training.jobs.device import device_turn
@@ -46,7 +46,7 @@ def imported(phantom_home, tmp_path_factory):
 
 
 def settings(**values):
-    return TrainingConfig.model_validate(TINY | values)
+    return parse_config(TINY | values, "the test")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def settings(**values):
         ({"dataset": "nowhere"}, "no data set is called 'nowhere'"),
         ({"subjects": ["sub-09"]}, "no subject sub-09, expected some of sub-01, sub-02"),
         ({"stages": ["anchor", "mad"]}, "mad needs motion"),
-        ({"stages": ["mud"]}, "expected some of anchor, motion, holi, mad, got 'mud'"),
+        ({"stages": ["mud"]}, r"stages.*mud"),
         ({"method": "semvideo-huge"}, "'semvideo-huge' is not known"),
         ({"plan_overrides": {"sad": {"pretrain": {"epochs": 0}}}}, r"sad\.pretrain\.epochs"),
         ({"method_overrides": {"sad": {"width": -1}}}, r"sad\.width"),

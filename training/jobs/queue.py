@@ -13,7 +13,7 @@ from pipeline.paths import write_json
 from training.config import TrainingConfig
 from training.jobs import slurm
 from training.jobs.checks import check_training
-from training.jobs.plan import check_device, chosen_subjects, out_folder, stage_list
+from training.jobs.plan import STAGES, check_device, chosen_subjects, out_folder, stage_list
 from training.jobs.process import start_detached
 from training.jobs.progress import read_lines
 from training.jobs.store import Job, Store
@@ -102,6 +102,8 @@ def submit_render(home: Path, number: int, subject: str, clips: str = "0:4") -> 
     parent = store.get(number)
     if parent.kind != "train" or parent.state != "done":
         raise ConfigError(f"job {number} is no finished training ({parent.kind}, {parent.state}); wait for its end")
+    if not can_render(parent):
+        raise ConfigError(f"job {number} did not train the stages anchor and holi, which a rendering needs; train all")
     known = sorted((parent.result.get("checkpoints") or {}).keys())
     if subject not in known:
         raise ConfigError(f"job {number}: no decoders of {subject!r}, expected one of {', '.join(known)}")
@@ -115,6 +117,12 @@ def submit_render(home: Path, number: int, subject: str, clips: str = "0:4") -> 
     )  # fmt: skip
     note(store.job_folder(job.id), "state", "queued for cpu")
     return _send(store, job, None)
+
+
+def can_render(job: Job) -> bool:
+    """Tell whether a training has what a rendering needs: the first frame's words and the whole story's."""
+    stages = job.config.get("stages") or STAGES
+    return job.state == "done" and {"anchor", "holi"} <= set(stages)
 
 
 def cancel(home: Path, number: int) -> Job:
