@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from neurovis.library import Library
 from pipeline.clipset import CAPTION_LEVELS
-from pipeline.errors import DataError
+from pipeline.errors import DataError, WeightsError
+from pipeline.renderers import profile_of
 from pipeline.runs import Run
 
 if TYPE_CHECKING:
@@ -68,21 +69,21 @@ def complete_captions(run: Run) -> tuple[dict[str, list[str]], list[str]]:
     return {level: [found[clip_id][level] for clip_id in ids] for level in levels}, ids
 
 
-@lru_cache(maxsize=1)
-def text_world() -> World:
-    """Return a world of our own for texts; hold ``MODELS`` while using it.
+@lru_cache(maxsize=2)
+def text_world(name: str = "phantom") -> World:
+    """Return a world of our own for texts, by its profile; hold ``MODELS`` while using it.
 
     The renderer's is not shared: a tokenizer must not be used from two threads at once.
     """
     from pipeline.backbones import World, profile
 
-    return World(profile("phantom"))
+    return World(profile(name))
 
 
 def _clips(run: Run) -> dict[str, Any]:
     from pipeline.whatif import token_counts, token_room
 
-    world = text_world()
+    world = text_world(profile_of(run))
     places = [
         (clip_id, level, text) for clip_id, record in run.clips.items() for level, text in record.captions.items()
     ]
@@ -99,8 +100,8 @@ def _ranks(run: Run) -> dict[str, Any]:
     if run.manifest.cues is None or len(ids) < len(run.clips):
         return {"levels": {}, "trouble": None}
     try:
-        found = caption_ranks(text_world(), run.cues(), texts)
-    except DataError as error:
+        found = caption_ranks(text_world(profile_of(run)), run.cues(), texts)
+    except (DataError, WeightsError) as error:
         return {"levels": {}, "trouble": str(error)}
     named = {k: {"of": n, "rank": dict(zip(ids, ranks, strict=True))} for k, (ranks, n) in found.items()}
     return {"levels": named, "trouble": None}
@@ -119,7 +120,7 @@ def _tables(run: Run) -> dict[str, Any]:
     texts, ids = complete_captions(run)
     if not ids:
         raise DataError(f"{run.manifest.name}: no clip has captions, so there is nothing to count or compare")
-    world = text_world()
+    world = text_world(profile_of(run))
     pairs = [pair for pair in PAIRS if set(pair) <= set(texts)]
     alike = caption_similarity(texts, pooled_text_embedding(world), pairs) if pairs else []
     return {

@@ -29,8 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, default=7860)
     parser.add_argument("--home", type=Path, default=None, help="working folder (default: $NEUROVIS_HOME)")
+    parser.add_argument("--memory", default=None, help="auto, 8gb, 12gb, 24gb, 80gb or cpu (default: $NEUROVIS_MEMORY)")
     options = parser.parse_args(arguments)
     try:
+        _settle(options.home, options.memory)
         listener = _listen(options.host, options.port)
         with listener, _scratch(working_folder(options.home)) as scratch:
             _serve(listener, options.host, working_folder(options.home), scratch)
@@ -40,6 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         pass
     return 0
+
+
+def _settle(home: Path | None, memory: str | None) -> None:
+    """Let what renders later, and what it starts, find the working folder and the memory preset."""
+    from pipeline.memory import MEMORY_VARIABLE, choose, measure
+
+    if home is not None:
+        os.environ["NEUROVIS_HOME"] = str(working_folder(home))
+    if memory is not None:
+        os.environ[MEMORY_VARIABLE] = memory
+    choose(measure(light=True))  # refuses an unknown preset at once
 
 
 def create_app(home: Path, scratch: Path, host: str = "127.0.0.1", shipped: Path | None = None) -> FastAPI:

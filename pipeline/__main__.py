@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from pipeline import data_commands
-from pipeline.cli import Home, Json, finish, parse_clips, parse_words, progress_bar, run, say
+from pipeline.cli import Home, Json, finish, parse_words, progress_bar, run, say
 from pipeline.errors import ConfigError
+from pipeline.render_commands import PARTS, reconstruct, weights
 
 app = typer.Typer(
     name="pipeline",
@@ -20,7 +21,6 @@ app = typer.Typer(
 )
 
 data_commands.add_to(app)
-PARTS = ("anchor", "motion", "holi", "mad")
 
 
 @app.command()
@@ -169,30 +169,8 @@ def captions(
     finish(result.to_dict(), as_json)
 
 
-@app.command()
-def reconstruct(
-    out: Annotated[Path, typer.Option("--out", help="Folder for the videos, frames and manifest.json")],
-    dataset: Annotated[str, typer.Option(help="Data set")] = "phantom",
-    subject: Annotated[str, typer.Option(help="Subject")] = "sub-01",
-    clips: Annotated[str, typer.Option(help="Test clips: 0:8, or 0,4,10")] = "0:8",
-    without: Annotated[str | None, typer.Option(help="Parts to leave out: anchor,motion,holi,mad")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the rendering")] = 0,
-    checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", "--run", help="Decoders from this folder; default the shipped ones")
-    ] = None,
-    home: Home = None,
-    as_json: Json = False,
-) -> None:
-    """Decode test clips and render them: an MP4 and lossless frames of every step, and manifest.json."""
-    left_out = frozenset(parse_words(without, PARTS, "--without"))
-    indices = parse_clips(clips)
-    from pipeline.reconstruct import reconstruct as render
-
-    extra = {} if checkpoint is None else {"checkpoint": checkpoint}
-    with progress_bar("reconstruct") as tell:
-        manifest = render(dataset, subject, indices, out, left_out, seed, home, tell, **extra)
-    say(f"{len(indices)} clips of {dataset} {subject} are in {out}", quiet=as_json)
-    finish(manifest, as_json)
+app.command()(reconstruct)
+app.command()(weights)
 
 
 @app.command()

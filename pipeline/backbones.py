@@ -1,153 +1,105 @@
-"""The frozen models a reconstruction stands on, by hub id or local folder, loaded when first used.
+"""The frozen models a reconstruction stands on, loaded when first used.
 
-The phantom's world and the paper's use the same classes and the same calls; a profile only says where each part lies.
+The phantom's world and the paper's use the same classes and the same calls; a profile
+(:mod:`pipeline.profiles`) only says where each part lies, a preset (:mod:`pipeline.memory`) how it is held.
 Nothing is downloaded unless ``NEUROVIS_DOWNLOAD=1`` is set: a part that is neither in a folder nor in the local cache
 raises :class:`~pipeline.errors.WeightsError`.
 """
 
 from __future__ import annotations
 
-import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.errors import ConfigError, WeightsError
-from pipeline.paths import PHANTOM_ASSETS
+from pipeline.errors import WeightsError
+from pipeline.memory import CPU, Preset
+from pipeline.profiles import PARTS, Backbones, Source, local, profile
 
 if TYPE_CHECKING:
     import torch
 
-# The folders of a world on disk.
-PARTS = ("vae", "text_encoder", "tokenizer", "unet", "motion_adapter", "controlnet", "scheduler", "animator")
-SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+__all__ = [
+    "PARTS", "Backbones", "Source", "World", "count_truncated", "decode_latents", "encode_frames", "encode_text",
+    "latents_of", "local", "profile",
+]  # fmt: skip
 # The libraries patch torch while they load a model, so two threads must not load at once.
 _LOADING = threading.Lock()
-
-
-class Source(BaseModel):
-    """Where one part lies.
-
-    Parameters
-    ----------
-    repo : str
-        Hub id, or a local folder.
-    subfolder : str, optional
-    revision : str, optional
-        Branch, tag or commit of a hub id.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    repo: str
-    subfolder: str | None = None
-    revision: str | None = None
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the keyword arguments of ``from_pretrained``."""
-        chosen = {"subfolder": self.subfolder, "revision": self.revision}
-        return {k: v for k, v in chosen.items() if v} | {"local_files_only": not _may_download()}
-
-
-class Backbones(BaseModel):
-    """Every part of a profile and the few sizes that follow from it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    vae: Source = Field(description="Autoencoder with Stable Diffusion's latent contract.")
-    text_encoder: Source = Field(description="CLIP text tower; its last hidden state is the text space Z.")
-    tokenizer: Source
-    unet: Source = Field(description="Text-to-image UNet; also the spatial part of the video model.")
-    motion_adapter: Source = Field(description="AnimateDiff motion modules.")
-    controlnet: Source = Field(description="SparseCtrl RGB.")
-    scheduler: Source = Field(description="DDIM schedule of the text-to-image model.")
-    animator: Source | None = Field(None, description="Sets the anchor frame in motion; not in the paper.")
-    video_beta_schedule: str | None = Field(
-        None, description="Noise schedule of the video model where it differs; AnimateDiff uses 'linear'."
-    )
-    size: int = Field(description="Side of the rendered frames, pixels.")
-    n_frames: int = Field(16, description="Frames of a rendered clip (NeuroClips, AnimateDiff: 16 at 8 fps).")
-    simulated: bool = False
-
-
-def _paper() -> Backbones:
-    return Backbones(
-        name="paper",
-        vae=Source(repo=SD15, subfolder="vae"),
-        text_encoder=Source(repo=SD15, subfolder="text_encoder"),
-        tokenizer=Source(repo=SD15, subfolder="tokenizer"),
-        unet=Source(repo=SD15, subfolder="unet"),
-        motion_adapter=Source(repo="guoyww/animatediff-motion-adapter-v1-5-3"),
-        controlnet=Source(repo="guoyww/animatediff-sparsectrl-rgb"),
-        scheduler=Source(repo=SD15, subfolder="scheduler"),
-        video_beta_schedule="linear",
-        size=256,
-    )
-
-
-def local(folder: Path, name: str = "phantom", size: int = 64, n_frames: int = 6, simulated: bool = True) -> Backbones:
-    """Return the profile of a folder that holds each part in a folder of its own name.
-
-    The phantom's renderer makes the six frames that the decoders use, which suits a machine without a GPU.
-    """
-    sources = {part: Source(repo=str(folder / part)) for part in PARTS}
-    return Backbones(name=name, size=size, n_frames=n_frames, simulated=simulated, **sources)
-
-
-def profile(name: str = "phantom") -> Backbones:
-    """Return a profile by name.
-
-    Raises
-    ------
-    ConfigError
-        For a name other than ``phantom`` and ``paper``.
-    """
-    known = {"phantom": lambda: local(PHANTOM_ASSETS), "paper": _paper}
-    if name not in known:
-        raise ConfigError(f"profile must be one of {sorted(known)}, got {name!r}")
-    return known[name]()
-
-
-def _may_download() -> bool:
-    return os.environ.get("NEUROVIS_DOWNLOAD") == "1"
+# Models of one step of the rendering; with offloading only one group is on the card, the autoencoder always.
+_GROUPS = (("text_encoder",), ("unet",), ("controlnet", "motion_unet", "animator"))
 
 
 @dataclass
 class World:
-    """The loaded parts of a profile; each is loaded on first use and kept in evaluation mode."""
+    """The loaded parts of a profile; each is loaded on first use and kept in evaluation mode.
+
+    Parameters
+    ----------
+    backbones : Backbones
+    device : str
+        Where the models run.
+    preset : Preset
+        How they are held there, see :mod:`pipeline.memory`.
+    """
 
     backbones: Backbones
     device: str = "cpu"
+    preset: Preset = CPU
+    _away: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights and of what runs through them."""
+        import torch
+
+        kind: torch.dtype = getattr(torch, self.preset.dtype)
+        return kind
+
+    def use(self, part: str) -> None:
+        """Bring the models of the step that ``part`` belongs to onto the device, where others are kept off it."""
+        if not self.preset.offload:
+            return
+        group = next(names for names in _GROUPS if part in names)
+        for name, model in self._away.items():
+            model.to(self.device if name in group else "cpu")
+
+    def _placed(self, part: str, model: Any) -> Any:
+        model.requires_grad_(False).eval()
+        if self.preset.offload and any(part in names for names in _GROUPS):
+            self._away[part] = model.to("cpu", self.dtype)
+            return model
+        return model.to(self.device, self.dtype)
 
     def _load(self, part: str, loader: Any) -> Any:
+        from pipeline.weights import variant_of
+
         source: Source = getattr(self.backbones, part)
         try:
             with _LOADING:
-                model = loader.from_pretrained(source.repo, **source.arguments())
+                model = loader.from_pretrained(source.repo, **source.arguments(), **variant_of(part, source))
         except Exception as error:  # every library has its own type for "not there" and for "damaged"
-            where = source.repo + (f"/{source.subfolder}" if source.subfolder else "")
             raise WeightsError(
-                f"{self.backbones.name}: the {part} could not be loaded from {where} ({type(error).__name__}: "
-                f"{str(error).splitlines()[0][:160] if str(error) else 'no details'}); put the weights in that folder"
-                ", or set NEUROVIS_DOWNLOAD=1 to fetch a hub id"
+                f"{self.backbones.name}: the {part} could not be loaded from {source.told()} ({type(error).__name__}: "
+                f"{str(error).splitlines()[0][:160] if str(error) else 'no details'}); "
+                f"{_way_out(self.backbones.name, source)}"
             ) from error
-        if hasattr(model, "requires_grad_"):
-            model.requires_grad_(False).eval().to(self.device)
-        return model
+        # An adapter is only read from: it is copied into the motion UNet.
+        return self._placed(part, model) if hasattr(model, "requires_grad_") and part != "motion_adapter" else model
 
     @cached_property
     def vae(self) -> Any:
         """Autoencoder: ``AutoencoderKL`` or ``AutoencoderTiny``, as its config says."""
         from diffusers import AutoModel
 
-        return self._load("vae", AutoModel)
+        model = self._load("vae", AutoModel)
+        # AutoencoderTiny's tiles come out in full precision (diffusers 0.42), and it needs little memory without.
+        if self.preset.tiling and type(model).__name__ == "AutoencoderKL":
+            model.enable_tiling()
+        return model
 
     @cached_property
     def text_encoder(self) -> Any:
@@ -176,8 +128,10 @@ class World:
         from diffusers import MotionAdapter, UNetMotionModel
 
         adapter = self._load("motion_adapter", MotionAdapter)
-        model = UNetMotionModel.from_unet2d(self.unet, adapter)
-        return model.requires_grad_(False).eval().to(self.device)
+        model = self._placed("motion_unet", UNetMotionModel.from_unet2d(self.unet, adapter))
+        if not self.preset.offload:
+            _share(self.unet, model)
+        return model
 
     @cached_property
     def controlnet(self) -> Any:
@@ -202,8 +156,9 @@ class World:
         scheduler = self._load("scheduler", DDIMScheduler)
         if video and self.backbones.video_beta_schedule:
             changes = {"beta_schedule": self.backbones.video_beta_schedule, "clip_sample": False}
-            scheduler = DDIMScheduler.from_config(scheduler.config, **changes)
-        return scheduler
+            return DDIMScheduler.from_config(scheduler.config, **changes)
+        # Clipping is for pixels: Stable Diffusion's own config, made for another schedule, may leave it unsaid.
+        return DDIMScheduler.from_config(scheduler.config, clip_sample=False)
 
     @property
     def n_tokens(self) -> int:
@@ -217,10 +172,37 @@ class World:
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of a frame's latent."""
-        factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        side = self.backbones.size // factor
+        """Channels, height and width of a rendered frame's latent."""
+        return self._latent(self.backbones.size)
+
+    @property
+    def mad_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the latents that MAD decodes."""
+        return self._latent(self.backbones.mad_size)
+
+    def _latent(self, size: int) -> tuple[int, int, int]:
+        side = size // 2 ** (len(self.vae.config.block_out_channels) - 1)
         return int(self.vae.config.latent_channels), side, side
+
+
+def _way_out(name: str, source: Source) -> str:
+    """Say what to do about a part that cannot be loaded."""
+    if name == "phantom":
+        return "restore assets/phantom, or run python -m training phantom"
+    if source.local:
+        return "put the weights in that folder"
+    return f"run python -m pipeline weights --profile {name}, or set NEUROVIS_DOWNLOAD=1 to fetch a hub id"
+
+
+def _share(unet: Any, motion_unet: Any) -> None:
+    """Let the motion UNet's spatial layers be the image UNet's own, in place of the copy that diffusers makes."""
+    import torch
+
+    own = dict(unet.named_parameters())
+    for name, parameter in motion_unet.named_parameters():
+        twin = own.get(name)
+        if twin is not None and twin.shape == parameter.shape and torch.equal(twin, parameter):
+            parameter.data = twin.data
 
 
 def encode_text(world: World, texts: list[str], batch: int = 64, pooled: bool = False) -> NDArray[np.float32]:
@@ -241,6 +223,8 @@ def encode_text(world: World, texts: list[str], batch: int = 64, pooled: bool = 
     """
     import torch
 
+    encoder = world.text_encoder
+    world.use("text_encoder")
     rows = []
     for start in range(0, len(texts), batch):
         tokens = world.tokenizer(
@@ -251,7 +235,7 @@ def encode_text(world: World, texts: list[str], batch: int = 64, pooled: bool = 
             return_tensors="pt",
         )
         with torch.inference_mode():
-            output = world.text_encoder(input_ids=tokens.input_ids.to(world.device))
+            output = encoder(input_ids=tokens.input_ids.to(world.device))
             rows.append((output.pooler_output if pooled else output.last_hidden_state).cpu())
     return np.asarray(torch.cat(rows).float().numpy(), dtype=np.float32)
 
@@ -261,13 +245,15 @@ def count_truncated(world: World, texts: list[str]) -> int:
     return sum(len(ids) > world.n_tokens for ids in world.tokenizer(texts, truncation=False).input_ids)
 
 
-def encode_frames(world: World, frames: NDArray[np.uint8], batch: int = 64) -> NDArray[np.float32]:
+def encode_frames(world: World, frames: NDArray[np.uint8], batch: int | None = None) -> NDArray[np.float32]:
     """Encode frames into scaled latents.
 
     Parameters
     ----------
     world : World
     frames : (n, height, width, 3) uint8, RGB
+    batch : int, optional
+        Frames at a time; by default what the memory preset allows.
 
     Returns
     -------
@@ -277,10 +263,11 @@ def encode_frames(world: World, frames: NDArray[np.uint8], batch: int = 64) -> N
     import torch
 
     rows = []
+    batch = batch or world.preset.frames_at(max(frames.shape[1:3]), 64)
     for start in range(0, len(frames), batch):
         pixels = torch.from_numpy(frames[start : start + batch]).permute(0, 3, 1, 2).float() / 127.5 - 1.0
         with torch.inference_mode():
-            rows.append(latents_of(world.vae, pixels.to(world.device)).cpu())
+            rows.append(latents_of(world.vae, pixels.to(world.device, world.dtype)).float().cpu())
     return np.asarray(torch.cat(rows).float().numpy(), dtype=np.float32)
 
 
@@ -292,13 +279,15 @@ def latents_of(vae: Any, pixels: torch.Tensor) -> torch.Tensor:
     return scaled
 
 
-def decode_latents(world: World, latents: NDArray[np.float32], batch: int = 32) -> NDArray[np.uint8]:
+def decode_latents(world: World, latents: NDArray[np.float32], batch: int | None = None) -> NDArray[np.uint8]:
     """Decode scaled latents (n, 4, h, w) into frames (n, height, width, 3) uint8, RGB."""
     import torch
 
     rows = []
+    batch = batch or world.preset.frames_at(world.backbones.size, 32)
     for start in range(0, len(latents), batch):
-        part = torch.from_numpy(np.ascontiguousarray(latents[start : start + batch], np.float32)).to(world.device)
+        part = torch.from_numpy(np.ascontiguousarray(latents[start : start + batch], np.float32))
+        part = part.to(world.device, world.dtype)
         with torch.inference_mode():
             rows.append(world.vae.decode(part / world.vae.config.scaling_factor).sample.float().cpu())
     pixels = torch.cat(rows).clamp(-1, 1).permute(0, 2, 3, 1)

@@ -189,9 +189,13 @@ def read_manifest(path: Path) -> RunManifest:
 
 
 def read_records(path: Path, repair: bool = False) -> list[ClipRecord]:
-    """Read ``clips.jsonl``; with ``repair`` a line that a crash cut short is dropped."""
+    """Read ``clips.jsonl``; with ``repair`` a line that a crash cut short is dropped, and no table has no lines."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        if repair:
+            return []
+        raise DataError(f"{path}: expected the run's table of clips, got none; write the run again") from error
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: expected the run's table of clips, got none that can be read") from error
     records = []

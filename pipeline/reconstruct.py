@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.backbones import PARTS
+from pipeline.batches import hold_settings, render_batches
 from pipeline.errors import ConfigError, DataError
 from pipeline.nearest import nearest_captions
 from pipeline.paths import PHANTOM_ASSETS, atomic_folder, check_space
 from pipeline.provenance import decoder_source
+from pipeline.renderers import Rendering, facts, missing_weights, need_weights, renderer, renderer_of
 from pipeline.runs import FULL, ClipRecord, Nearest, Run, RunManifest, RunWriter, Score, Space, variant_name
 
 if TYPE_CHECKING:
@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from pipeline.clipset import ClipSet
     from pipeline.render.cvr import CVR
 
+__all__ = [
+    "Cues", "Progress", "Rendering", "decode", "fit_frames", "missing_weights", "new_manifest", "reconstruct", "record",
+    "render_clip", "render_cues", "renderer", "renderer_of",
+]  # fmt: skip
 Progress = Callable[[int, int, str], None]
 Cues = dict[str, NDArray[Any]]
-BATCH = 4
 PACKAGES = ("torch", "diffusers", "transformers", "numpy")
 DECODERS = PHANTOM_ASSETS / "decoders"
 
@@ -45,6 +48,7 @@ def reconstruct(
     home: Path | None = None,
     progress: Progress | None = None,
     checkpoint: Path | None = None,
+    rendering: Rendering | None = None,
 ) -> dict[str, Any]:
     """Decode and render some test clips into a run folder.
 
@@ -62,71 +66,75 @@ def reconstruct(
     progress : callable(done, total, message), optional
     checkpoint : Path, optional
         Folder of trained decoders; by default the shipped ones of the phantom.
+    rendering : Rendering, optional
+        By default the phantom's renderer on the processor.
 
     Returns
     -------
     dict
-        The run's manifest.
+        The run's manifest; while other processes still owe clips, the same with ``"unfinished"``, their number.
 
     Raises
     ------
-    ConfigError, DataError, CheckpointError, WeightsError
+    ConfigError, DataError, CheckpointError, ResourceError, WeightsError
     """
     from pipeline.data import load
 
+    rendering = (rendering or Rendering()).at(home)
+    folder = _checkpoint(dataset, subject, checkpoint, rendering.profile)
+    world, cvr = rendering.load()
+    need_weights(world.backbones)
     everything = load(dataset, subject, "test", home)
     bad = [i for i in clips if not 0 <= i < len(everything)]
     if bad or not clips:
         raise ConfigError(f"{dataset} {subject}: clips must lie in 0..{len(everything) - 1}, got {bad or 'none'}")
-    world, cvr = renderer("phantom")
-    folder = _checkpoint(dataset, subject, checkpoint)
-    clipset = decode(everything.take(np.asarray(clips)), folder)
+    clipset = decode(everything.take(np.asarray(clips)), folder, world.device)
+    cvr.check(clipset.cues, len(clipset), without)
     known = load(dataset, subject, "train", home).captions
     check_space(out, len(clips) * 40 * world.backbones.size**2 * 3)
     manifest = new_manifest(clipset, dataset, out.name, seed, world, cvr, without)
     config = {**manifest.config, "clips": [int(i) for i in clips]}
     manifest = manifest.model_copy(update={"config": config, "decoder": decoder_source(folder)})
-    writer = RunWriter(out, manifest)
-    writer.set_cues(clipset.cues)
-    writer.set_patterns(clipset.voxel_ids, clipset.mean_fmri(), _space(clipset))
-    nearest = nearest_captions(world, clipset.cues, known)
-    todo = [i for i, c in enumerate(clipset.clip_ids) if str(c) not in writer.done]
-    for start in range(0, len(todo), BATCH):
-        rows = todo[start : start + BATCH]
-        for i, frames in zip(rows, _render_rows(clipset, rows, without, seed, start, len(todo), progress), strict=True):
-            writer.add_clip(record(clipset, i, nearest), frames)
+    settings = {key: manifest.config[key] for key in ("render", "backbones", "without")}
+    hold_settings(out, {"dataset": dataset, "subject": subject, "seed": seed, **settings})
+    writer = RunWriter(out, manifest, rendering.shard.name)
+    first = rendering.shard.rank == 0  # every process knows the cues, one writes them
+    writer.set_cues(clipset.cues, write=first)
+    writer.set_patterns(clipset.voxel_ids, clipset.mean_fmri(), _space(clipset), write=first)
+    own = range(rendering.shard.rank, len(clipset), rendering.shard.world_size)
+    todo = [i for i in own if str(clipset.clip_ids[i]) not in writer.done]
+    if todo:
+        _render(clipset, todo, nearest_captions(world, clipset.cues, known), writer, rendering, without, seed, progress)
+    if rendering.shard.world_size > 1 and (owed := writer.missing()):
+        return {**writer.manifest.model_dump(mode="json"), "unfinished": len(owed)}
     return writer.finish().manifest.model_dump(mode="json")
 
 
-def _render_rows(
+def _render(
     clipset: ClipSet,
     rows: list[int],
+    nearest: dict[str, list[list[Nearest]]],
+    writer: RunWriter,
+    rendering: Rendering,
     without: frozenset[str],
     seed: int,
-    start: int,
-    total: int,
     progress: Progress | None,
-) -> list[dict[str, dict[str, NDArray[np.uint8]]]]:
-    """Render some clips together: for each, variant -> stream -> frames, the truth under ``full`` where it is known."""
-    world, cvr = renderer("phantom")
-
-    def tell(done: int, steps: int, message: str) -> None:
-        if progress:
-            progress(round(100 * (start + len(rows) * done / steps)), 100 * total, message)
-
-    ids = [str(clipset.clip_ids[i]) for i in rows]
-    rendered = cvr.render({k: v[rows] for k, v in clipset.cues.items()}, ids, without, seed, tell)
-    made = []
-    for k, i in enumerate(rows):
-        frames = {variant_name(without): rendered.streams(k)}
+) -> None:
+    """Render these clips and write each as soon as its batch is done; the truth goes beside it where it is known."""
+    world, cvr = rendering.load()
+    ids = [str(c) for c in clipset.clip_ids]
+    made = render_batches(
+        cvr, clipset.cues, ids, rows, without=without, seed=seed, batch=rendering.batch, progress=progress
+    )
+    for i, rendered, place in made:
+        frames = {variant_name(without): rendered.streams(place)}
         if clipset.stimulus is not None:
             shown = clipset.stimulus.frames(i, world.backbones.n_frames)
             frames.setdefault(FULL, {})["truth"] = fit_frames(shown, world.backbones.size)
-        made.append(frames)
-    return made
+        writer.add_clip(record(clipset, i, nearest), frames)
 
 
-def decode(clipset: ClipSet, folder: Path) -> ClipSet:
+def decode(clipset: ClipSet, folder: Path, device: str = "cpu") -> ClipSet:
     """Decode cues from the fMRI alone; the stimulus is taken away first and given back after."""
     from dataclasses import replace
 
@@ -136,7 +144,7 @@ def decode(clipset: ClipSet, folder: Path) -> ClipSet:
     checkpoint.check(clipset)
     # A part that an ablation of training left out holds untrained weights: it has nothing to say.
     trained = tuple(checkpoint.about.get("training", {}).get("stages", ())) or checkpoint.model.STAGES
-    decoded = checkpoint.model.decode(clipset.without_stimulus(), stages=trained)
+    decoded = checkpoint.model.to(device).decode(clipset.without_stimulus(), stages=trained)
     return replace(clipset, cues=decoded.cues)
 
 
@@ -163,7 +171,7 @@ def render_clip(
     if "motion_latents" not in cues:
         without = without | {"mad"}
     try:
-        return renderer("phantom")[1].render(cues, [clip_id], without, seed, progress, should_stop).streams(0)
+        return renderer_of(run)[1].render(cues, [clip_id], without, seed, progress, should_stop).streams(0)
     except Stopped:
         return None
 
@@ -226,22 +234,6 @@ def render_cues(
     return Run.open(out)
 
 
-def missing_weights(run: Run) -> str | None:
-    """Say which of the renderer's folders are missing, without loading any; None when all are there."""
-    missing = [part for part in PARTS if not (PHANTOM_ASSETS / part).is_dir()]
-    return f"{', '.join(missing)} in assets/phantom" if missing else None
-
-
-@lru_cache(maxsize=2)
-def renderer(name: str) -> tuple[World, CVR]:
-    """Return the loaded world and renderer of a profile, kept for the next call."""
-    from pipeline.backbones import World, profile
-    from pipeline.render.cvr import CONFIGS, CVR
-
-    world = World(profile(name))
-    return world, CVR(world, CONFIGS[name])
-
-
 def new_manifest(
     clipset: ClipSet,
     dataset: str,
@@ -266,7 +258,7 @@ def new_manifest(
         "seed": seed,
         "config": {
             "render": cvr.config.model_dump(),
-            "backbones": {"name": world.backbones.name, "size": world.backbones.size},
+            "backbones": facts(world),
             "without": sorted(without),
         },
         "versions": {package: version(package) for package in PACKAGES},
@@ -306,10 +298,15 @@ def fit_frames(frames: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return np.stack([cv2.resize(f, (size, size), interpolation=cv2.INTER_AREA) for f in square])
 
 
-def _checkpoint(dataset: str, subject: str, folder: Path | None) -> Path:
+def _checkpoint(dataset: str, subject: str, folder: Path | None, profile: str) -> Path:
     """Return the folder of the decoders: the one given, its subject's own, or the shipped ones."""
     if folder is not None:
         return folder / subject if (folder / subject).is_dir() else folder
+    if profile != "phantom":
+        raise ConfigError(
+            f"profile {profile}: no decoders are shipped for it; train them (world: {profile}) and name their folder "
+            "with --checkpoint"
+        )
     if dataset != "phantom":
         raise ConfigError(
             f"{dataset}: no decoders are shipped for it; train them and name their folder with --checkpoint"

@@ -206,20 +206,38 @@ class RunWriter:
 
     Each clip's folder appears whole, then its line in ``clips.jsonl``; ``manifest.json`` comes last, with
     :meth:`finish`, so a folder without it is unfinished.
+
+    Parameters
+    ----------
+    path : path
+    manifest : RunManifest
+    share : str, optional
+        Name of this process among several that write the same run: its lines go to ``clips.<share>.jsonl``, so that
+        no two processes write one file, and :meth:`finish` joins them.
     """
 
-    def __init__(self, path: str | Path, manifest: RunManifest) -> None:
+    def __init__(self, path: str | Path, manifest: RunManifest, share: str | None = None) -> None:
         self.path, self.manifest = Path(path), manifest
+        self._table = self.path / (f"clips.{share}.jsonl" if share else "clips.jsonl")
         self._records: dict[str, ClipRecord] = {}
-        table = self.path / "clips.jsonl"
-        if table.exists():
-            wanted = set(manifest.clip_ids)
-            self._records = {r.clip_id: r for r in read_records(table, repair=True) if r.clip_id in wanted}
+        self._read_tables()
+
+    def _read_tables(self) -> None:
+        """Take in what other processes wrote; the joined table last, since it is written before theirs go."""
+        wanted = set(self.manifest.clip_ids)
+        for table in [*sorted(self.path.glob("clips.*.jsonl")), self.path / "clips.jsonl"]:
+            found = {r.clip_id: r for r in read_records(table, repair=True) if r.clip_id in wanted}
+            self._records = found | self._records
 
     @property
     def done(self) -> set[str]:
         """Clips that need not be rendered again."""
         return {c for c in self._records if (self.path / "clips" / c).is_dir()}
+
+    def missing(self) -> list[str]:
+        """Return the clips that no process has finished yet."""
+        self._read_tables()
+        return [c for c in self.manifest.clip_ids if c not in self.done]
 
     def add_clip(self, record: ClipRecord, frames: Mapping[str, Mapping[str, Frames]]) -> None:
         """Write one clip: ``frames`` is variant -> stream -> (n_frames, height, width, 3) uint8 RGB."""
@@ -248,30 +266,37 @@ class RunWriter:
             scores = {**record.scores, variant: {**record.scores.get(variant, {}), name: value}}
             self._records[clip_id] = record.model_copy(update={"scores": scores})
 
-    def set_cues(self, cues: Mapping[str, NDArray[np.generic]]) -> None:
-        """Write ``cues.safetensors`` in fp16, rows in the manifest's order of clips."""
-        self._save("cues.safetensors", {k: v.astype(np.float16) for k, v in cues.items()})
+    def set_cues(self, cues: Mapping[str, NDArray[np.generic]], write: bool = True) -> None:
+        """Write ``cues.safetensors`` in fp16, rows in the manifest's order of clips; or only say that it is there."""
+        if write:
+            self._save("cues.safetensors", {k: v.astype(np.float16) for k, v in cues.items()})
         self.manifest = self.manifest.model_copy(update={"cues": "cues.safetensors"})
 
-    def set_patterns(self, voxel_ids: NDArray[np.int64], values: NDArray[np.floating[Any]], space: Space) -> None:
-        """Write the clips' fMRI (n_clips, n_voxels), and where its voxels lie."""
+    def set_patterns(
+        self, voxel_ids: NDArray[np.int64], values: NDArray[np.floating[Any]], space: Space, write: bool = True
+    ) -> None:
+        """Write the clips' fMRI (n_clips, n_voxels), and where its voxels lie; or only say that it is there."""
         arrays: dict[str, NDArray[Any]] = {"voxel_ids": voxel_ids.astype(np.int64), "values": values.astype(np.float16)}
         if values.shape != (len(self.manifest.clip_ids), len(voxel_ids)):
             raise DataError(f"patterns must be (n_clips, n_voxels={len(voxel_ids)}), got {values.shape}")
-        self._save("patterns.safetensors", arrays)
+        if write:
+            self._save("patterns.safetensors", arrays)
         self.manifest = self.manifest.model_copy(update={"space": space})
 
     def finish(self, scores: Mapping[str, Mapping[str, Score]] | None = None) -> Run:
         """Write the table and the manifest; DataError when a clip is still missing."""
-        missing = [c for c in self.manifest.clip_ids if c not in self.done]
+        missing = self.missing()
         if missing:
             raise DataError(f"{self.path}: {len(missing)} clips are not rendered yet, the first is {missing[0]}")
+        self._table = self.path / "clips.jsonl"
         self._write_table()
         update: dict[str, Any] = {} if scores is None else {"scores": {v: dict(s) for v, s in scores.items()}}
         first = Run(self.path, self.manifest)
         update["variants"] = tuple(first.variants(self.manifest.clip_ids[0])) if self.manifest.clip_ids else (FULL,)
         self.manifest = self.manifest.model_copy(update=update)
         write_json(self.path / "manifest.json", self.manifest.model_dump(mode="json"))
+        for table in self.path.glob("clips.*.jsonl"):
+            table.unlink(missing_ok=True)
         return Run.open(self.path)
 
     def _check_frames(self, clip_id: str, stream: str, value: Frames, facts: StreamFacts | None) -> None:
@@ -282,7 +307,7 @@ class RunWriter:
 
     def _write_table(self) -> None:
         order = [c for c in self.manifest.clip_ids if c in self._records]
-        with atomic_file(self.path / "clips.jsonl") as temporary:
+        with atomic_file(self._table) as temporary:
             lines = (self._records[c].model_dump_json() for c in order)
             temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 

@@ -89,9 +89,10 @@ class Worded:
 
 def editable_levels(run: Run) -> tuple[str, ...]:
     """Return the levels whose words the renderer reads for this run; C_motion needs MAD's latents."""
-    from pipeline.render.cvr import CONFIGS
+    from pipeline.render.config import CONFIGS
+    from pipeline.renderers import profile_of
 
-    config, cues = CONFIGS["phantom"], run.cues()
+    config, cues = CONFIGS[profile_of(run)], run.cues()
     reads_motion = config.start == "animated" or config.control_prompt == "motion"
     return tuple(level for level in LEVELS if level != "motion" or (reads_motion and "motion_latents" in cues))
 
@@ -133,7 +134,7 @@ def render_wording(
     progress : callable(done, total, message), optional
     should_stop : callable() -> bool, optional
     models : (World, CVR), optional
-        Default: the phantom's.
+        Default: those that the run was rendered with.
 
     Returns
     -------
@@ -147,8 +148,8 @@ def render_wording(
         When the run's cues do not fit the renderer.
     """
     from pipeline.backbones import encode_text
-    from pipeline.reconstruct import renderer
     from pipeline.render.steps import Stopped
+    from pipeline.renderers import renderer_of
 
     if clip_id not in run.manifest.clip_ids:
         raise ConfigError(f"{run.manifest.name}: clip {clip_id!r} is not one of its {len(run.manifest.clip_ids)} clips")
@@ -156,7 +157,7 @@ def render_wording(
     decoded = {k: v[row : row + 1] for k, v in run.cues().items()}
     if wording.mad and "motion_latents" not in decoded:
         raise ConfigError(f"{run.manifest.name}: the run keeps no motion latents; render without MAD")
-    world, cvr = models or renderer("phantom")
+    world, cvr = models or renderer_of(run)
     told = _halves(progress)
     without = frozenset() if wording.mad else frozenset({"mad"})
     from_words = {level: encode_text(world, [text]) for level, text in wording.words.items()}

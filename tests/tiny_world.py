@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,10 +15,57 @@ from training.world.video import build_controlnet
 SIZE, N_FRAMES, D_TEXT, N_TOKENS = 32, 8, 24, 11
 
 
+def save_tiny_paper(folder: Path) -> None:
+    """Write tiny models of the paper's classes into ``folder``, laid out as the public weights are."""
+    from diffusers import AutoencoderKL, MotionAdapter, PNDMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    torch.manual_seed(1)
+    AutoencoderKL(
+        block_out_channels=(4,) * 4, down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=1, norm_num_groups=2, latent_channels=4,
+    ).save_pretrained(folder / "vae")  # fmt: skip
+    tokenizer = _tokenizer(77)
+    tokenizer.save_pretrained(folder / "tokenizer")
+    CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer), hidden_size=D_TEXT, intermediate_size=32, num_hidden_layers=1,
+            num_attention_heads=2, max_position_embeddings=77, eos_token_id=tokenizer.eos_token_id,
+        )
+    ).save_pretrained(folder / "text_encoder")  # fmt: skip
+    unet = UNet2DConditionModel(
+        sample_size=32, block_out_channels=(4, 8), layers_per_block=1, cross_attention_dim=D_TEXT,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=2, norm_num_groups=2,
+    )  # fmt: skip
+    # Half precision, under the hub's name for it, as one part of a downloaded folder may be.
+    unet.half().save_pretrained(folder / "unet", variant="fp16")
+    MotionAdapter(
+        block_out_channels=(4, 8), motion_layers_per_block=1, use_motion_mid_block=False, motion_num_attention_heads=2,
+        motion_norm_num_groups=2, motion_max_seq_length=32,
+    ).save_pretrained(folder / "motion_adapter")  # fmt: skip
+    net = build_controlnet(unet.float(), 32, heads=2)
+    for block in (*net.controlnet_down_blocks, net.controlnet_mid_block, net.controlnet_cond_embedding):
+        torch.nn.init.normal_(block.weight, std=0.5)
+    net.save_pretrained(folder / "controlnet")
+    # Stable Diffusion 1.5 comes with this schedule's config; DDIM reads it.
+    PNDMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True, steps_offset=1
+    ).save_pretrained(folder / "scheduler")  # fmt: skip
+
+
+def _tokenizer(length: int) -> Any:
+    from transformers import CLIPTokenizer
+
+    tokenizer = CLIPTokenizer().train_new_from_iterator(["a cat moves to the left", "a dog rises up"] * 3, 120)
+    tokenizer.model_max_length = length
+    return tokenizer
+
+
 def save_tiny_world(folder: Path) -> Backbones:
     """Write every part of a world into ``folder`` and return its profile."""
     from diffusers import AutoencoderTiny, MotionAdapter, UNet2DConditionModel, UNetMotionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTextConfig, CLIPTextModel
 
     torch.manual_seed(0)
     AutoencoderTiny(
@@ -27,8 +75,7 @@ def save_tiny_world(folder: Path) -> Backbones:
         num_decoder_blocks=(1, 0, 0, 0),
         scaling_factor=1.3,
     ).save_pretrained(folder / "vae")
-    tokenizer = CLIPTokenizer().train_new_from_iterator(["a cat moves to the left", "a dog rises up"] * 3, 120)
-    tokenizer.model_max_length = N_TOKENS
+    tokenizer = _tokenizer(N_TOKENS)
     tokenizer.save_pretrained(folder / "tokenizer")
     CLIPTextModel(
         CLIPTextConfig(

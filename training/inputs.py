@@ -77,7 +77,7 @@ def read_inputs(found: Settled, progress: Progress) -> tuple[dict[str, ClipSet],
     """Read training and held-out runs of each subject, and encode what was shown: (train, val, targets)."""
     train, val = (split_of(found, split, progress) for split in ("train", "val"))
     world = open_world(found.settings.world)
-    return train, val, _targets(world, [*train.values(), *val.values()], found.method, progress)
+    return train, val, _targets(world, [*train.values(), *val.values()], found, progress)
 
 
 def _subjects(settings: TrainingConfig, home: Path) -> list[str]:
@@ -100,20 +100,26 @@ def _subjects(settings: TrainingConfig, home: Path) -> list[str]:
     return list(settings.subjects) or known
 
 
-def _targets(world: World, clipsets: list[ClipSet], method: SemVideoConfig, progress: Progress) -> Targets:
-    """Encode captions and frames, once per clip id."""
+def _targets(world: World, clipsets: list[ClipSet], found: Settled, progress: Progress) -> Targets:
+    """Encode captions and frames, once per clip id; with the paper's models once for all, kept in the home folder."""
     import numpy as np
 
     from training.decoders import make_targets
     from training.samples import join_targets
+    from training.target_store import stored_targets
 
+    n_frames, folder = found.method.n_frames, found.home / "cache" / "targets"
     parts: list[Targets] = []
     seen: set[str] = set()
     for done, clipset in enumerate(clipsets):
         progress(done, len(clipsets), "encode captions and frames")
         new = np.asarray([i for i, clip_id in enumerate(clipset.clip_ids) if str(clip_id) not in seen], dtype=np.int64)
         if len(new):
-            parts.append(make_targets(world, clipset.take(new), method.n_frames))
+            chosen = clipset.take(new)
+            if world.backbones.simulated:
+                parts.append(make_targets(world, chosen, n_frames))
+            else:
+                parts.append(stored_targets(world, chosen, folder, n_frames))
             seen |= {str(clip_id) for clip_id in clipset.clip_ids}
     return join_targets(parts)
 

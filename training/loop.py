@@ -116,6 +116,7 @@ class _Run:
         self.saved_random: list[Any] = []
         self.saved_at = time.monotonic()
         self.line = Since()  # the last line of progress
+        self.totals: dict[str, Any] = {}  # losses on the device, not read yet
 
     def begin(self, resume: bool) -> Fit:
         """Take up the last whole state, or start afresh and score the untrained network."""
@@ -160,20 +161,13 @@ class _Run:
             waited += time.perf_counter() - asked
             with accelerator.accumulate(self.network):
                 terms = self.network(batch, state.step / self.n_steps, self.random.generator)
-                numbers = processes.mean_of_all(terms, accelerator)
-                if not math.isfinite(numbers["loss"]):
-                    epoch = state.epoch + 1
-                    raise ConfigError(
-                        f"{task.name}: the loss is not finite in epoch {epoch}; lower lr or use no mixing"
-                    )
+                for name, value in terms.items():
+                    self.totals[name] = self.totals.get(name, 0.0) + value.detach().double() / len(parts)
                 accelerator.backward(terms["loss"])
                 if config.grad_clip is not None and accelerator.sync_gradients:
                     accelerator.clip_grad_norm_(task.module.parameters(), config.grad_clip)
                 self.optimiser.step()
                 self.optimiser.zero_grad()
-            for name, value in numbers.items():
-                state.sums[name] = state.sums.get(name, 0.0) + value / (self.per_epoch * len(parts))
-                self.line.sums[name] = self.line.sums.get(name, 0.0) + value / len(parts)
         if self.average is not None:
             self.average.update_parameters(task.module)
         state.step, state.batch = state.step + 1, state.batch + 1
@@ -181,13 +175,37 @@ class _Run:
         state.seconds, state.waited = state.seconds + seconds, state.waited + waited
         self.line.steps, self.line.seconds = self.line.steps + 1, self.line.seconds + seconds
         self.line.waited += waited
-        if self.log.due():
+        due = self.log.due()
+        if due or processes.count() > 1:
+            self.read_losses(state)
+        if due:
             self.tell(
                 "step", state, **self.line.take(self.batch_size), lr=learning_rate(config, state.step - 1, self.n_steps)
             )
 
+    def read_losses(self, state: Fit) -> None:
+        """Read the losses that were added up on the device; seldom, as a reading waits for all steps before it.
+
+        Raises
+        ------
+        ConfigError
+            When one is not finite; no state is written after that.
+        """
+        if not self.totals:
+            return
+        numbers = processes.mean_of_all(self.totals, self.accelerator)
+        self.totals = {}
+        if not math.isfinite(numbers["loss"]):
+            raise ConfigError(
+                f"{self.task.name}: the loss is not finite in epoch {state.epoch + 1}; lower lr or use no mixing"
+            )
+        for name, value in numbers.items():
+            state.sums[name] = state.sums.get(name, 0.0) + value / self.per_epoch
+            self.line.sums[name] = self.line.sums.get(name, 0.0) + value
+
     def close_epoch(self, state: Fit, progress: Progress | None) -> None:
         """Score the epoch that has just ended, log it, and decide whether it was the last."""
+        self.read_losses(state)
         config, losses = self.config, state.sums
         state.epoch, state.batch, state.sums = state.epoch + 1, 0, {}
         lr = learning_rate(config, state.step - 1, self.n_steps)
@@ -216,6 +234,7 @@ class _Run:
         due |= state.batch == 0 and (state.done or state.epoch % config.checkpoint_every == 0)
         due |= config.checkpoint_steps is not None and state.step % config.checkpoint_steps == 0
         if due or asked:
+            self.read_losses(state)
             self.save(state)
         return asked and not state.done
 

@@ -98,7 +98,7 @@ def mean_of_all(terms: Mapping[str, Tensor], accelerate: Any) -> dict[str, float
     """Return the terms (scalars) as numbers, averaged over the processes."""
     if count() == 1:
         return {name: float(value.detach()) for name, value in terms.items()}
-    values = accelerate.reduce(torch.stack([value.detach().float() for value in terms.values()]), "mean")
+    values = accelerate.reduce(torch.stack([value.detach().double() for value in terms.values()]), "mean")
     return dict(zip(terms, values.tolist(), strict=True))
 
 

@@ -76,6 +76,8 @@ class Targets:
 def make_targets(world: World, clipset: ClipSet, n_frames: int = 6, batch_size: int = 32) -> Targets:
     """Encode a clip set's captions and frames with a world's text encoder and VAE.
 
+    Frames are brought to the side whose latents MAD decodes (SemVideo: 224 pixels).
+
     Parameters
     ----------
     world : World
@@ -84,6 +86,7 @@ def make_targets(world: World, clipset: ClipSet, n_frames: int = 6, batch_size: 
     n_frames, batch_size : int
     """
     from pipeline.backbones import encode_frames, encode_text
+    from pipeline.reconstruct import fit_frames
 
     missing = [level for level in LEVELS if level not in clipset.captions]
     if missing:
@@ -98,7 +101,8 @@ def make_targets(world: World, clipset: ClipSet, n_frames: int = 6, batch_size: 
         parts = []
         for i in range(0, len(clipset), batch_size):
             clips = [clipset.stimulus.frames(j, n_frames) for j in range(i, min(i + batch_size, len(clipset)))]
-            found = np.asarray(encode_frames(world, np.concatenate(clips)))
+            square = [fit_frames(frames, world.backbones.mad_size) for frames in clips]
+            found = np.asarray(encode_frames(world, np.concatenate(square)))
             parts.append(found.reshape(len(clips), n_frames, *found.shape[1:]))
         latents = np.concatenate(parts).astype(np.float32)
     return Targets(clipset.clip_ids, text, latents)
@@ -172,6 +176,13 @@ class Samples:
     def __len__(self) -> int:
         return len(self.owner)
 
+    def to(self, device: str) -> Samples:
+        """Put each subject's volumes on the device where they fit (:mod:`training.resident`)."""
+        from training.resident import place
+
+        self.values = {subject: place(values, device) for subject, values in self.values.items()}
+        return self
+
     def batch(self, rows: Tensor, generator: torch.Generator | None = None) -> tuple[dict[str, Tensor], Tensor]:
         """Return {subject: (B_s, n_inputs)} and the rows in that order.
 
@@ -188,7 +199,7 @@ class Samples:
             if generator is not None and self.repeats == "mixed" and n_repeats > 1:
                 other = (repeat + torch.randint(1, n_repeats, repeat.shape, generator=generator)) % n_repeats
                 share = torch.rand(len(own), 1, generator=generator) / 2
-                share = share * self.present[subject][clip, other][:, None]
+                share = (share * self.present[subject][clip, other][:, None]).to(x.device)
                 x = (1 - share) * x + share * self.values[subject][clip, other]
             fmri[subject] = x
         return fmri, rows

@@ -170,7 +170,7 @@ class Training:
         part.to(self.device)
 
     def _samples(self, clipsets: ClipSets) -> Samples:
-        return Samples(clipsets, self.targets, self.config.n_volumes, self.plan.repeats)
+        return Samples(clipsets, self.targets, self.config.n_volumes, self.plan.repeats).to(self.device)
 
     def _sad_loss(self, level: str) -> LossOf:
         return sad_loss(self.targets, self.device, level)

@@ -16,6 +16,7 @@ export function mount(root) {
     for (const mark of run ? said() : []) marks.push(h("span", { class: "nv-badge nv-warn" }, mark));
     if (machine) {
       marks.push(h("span", { class: "nv-badge", title: "Where live renderings run" }, machine.device));
+      marks.push(h("span", { class: "nv-badge", title: machine.memory_told }, machine.memory));
       marks.push(h("span", { class: "nv-badge", title: machine.weights_told }, machine.weights));
     }
     replace(box, marks);

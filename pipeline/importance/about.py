@@ -40,9 +40,9 @@ ABOUT: dict[str, About] = {
         "I(v) = 1/K Σₖ |cov(x(v), rₖ)| / (sd x(v) · sd rₖ),   rₖ = sₖ − Σₛᵤ Σᵤᵤ⁻¹ u,   s = W x",
         "The voxel is linear in the decoded signals, and noise is uncorrelated with them. u: outputs of the "
         "counterpart (motion for anchor, anchor for motion); other modules have none.",
-        "Trust it for where the signal is that this module reads and its counterpart does not. It was preferred on the "
-        "shipped phantom's anchor and motion modules, so its agreement with their planted truth is no independent "
-        "test; for the holistic module it did not find the planted voxels there.",
+        "Trust it for where the signal is that anchor or motion reads and the other does not: chosen on the shipped "
+        "phantom, it found the planted voxels of another one, made afterwards, as well. For the holistic module it did "
+        "not find them.",
         "Haufe et al. 2014, NeuroImage 87, eq. 6 and theorem 1; counterpart by the Frisch-Waugh-Lovell theorem",
     ),
     "pattern_alone": About(

@@ -131,11 +131,12 @@ def pattern(study: Study, module: str, given: Given | None = None) -> Array:
 
     is the mean absolute value over outputs. :math:`cov(x, s) = X^\top (X W^\top) / n` needs no voxel x voxel matrix.
 
-    Two choices: their computation uses no planted truth, but they were preferred to others with the phantom's AUC in
-    view, which is therefore no independent test of them. Outputs of one module are not held constant against each
-    other: they are one basis of many of the same space, and :math:`\Sigma_s^{-1}` would raise those of low variance,
-    which decode nothing (that is ``pattern_joint``). The counterpart is held constant, as what both modules see (a
-    cut, brightness) is not what either of them is for. Absolute values are averaged, as an output's sign is arbitrary.
+    Two choices: their computation uses no planted truth, but they were preferred to others with the shipped phantom's
+    AUC in view; a phantom of another seed, made afterwards, confirmed them. Outputs of one module are not held
+    constant against each other: they are one basis of many of the same space, and :math:`\Sigma_s^{-1}` would raise
+    those of low variance, which decode nothing (that is ``pattern_joint``). The counterpart is held constant, as what
+    both modules see (a cut, brightness) is not what either of them is for. Absolute values are averaged, as an
+    output's sign is arbitrary.
 
     Assumes that a voxel is linear in the sources, and noise uncorrelated with them.
 

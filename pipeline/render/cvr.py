@@ -1,6 +1,7 @@
 """The conditional video render (SemVideo, section 3.2): decoded cues in, video out.
 
-1. motion latents -> autoencoder -> six blurry frames;
+1. motion latents -> autoencoder -> six blurry frames (224 x 224 in the paper, brought to the rendered size and encoded
+   again: what denoising starts from);
 2. first blurry frame + Z(C_anchor) -> image-to-image -> anchor frame;
 3. blurry frames as the start of the denoising, Z(C_holi) as the text, the anchor frame through SparseCtrl at frame 0
    -> AnimateDiff -> the video. The text that SparseCtrl itself reads is Z(C_holi), or in the phantom's world
@@ -15,70 +16,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline.backbones import World, decode_latents, encode_text, latents_of
+from pipeline.backbones import World, decode_latents, encode_frames, encode_text, latents_of
 from pipeline.errors import ConfigError, DataError
+from pipeline.render.config import CONFIGS, CVRConfig
 from pipeline.render.steps import Progress, Ticker, generator, spread, steps_from
 
 if TYPE_CHECKING:
     import torch
 
+__all__ = ["CONFIGS", "CVR", "PARTS", "CVRConfig", "Rendered"]
 Frames = NDArray[np.uint8]
 PARTS = frozenset({"anchor", "motion", "holi", "mad"})
-
-
-class CVRConfig(BaseModel):
-    """How cues become a video."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    strength: float = Field(
-        0.75, gt=0, le=1, description="Image-to-image strength of the anchor frame (ours; the paper is silent)."
-    )
-    theta: float = Field(
-        0.3,
-        gt=0,
-        le=1,
-        description="Where denoising starts from the blurry video, as a share of all steps (NeuroClips: 0.3). 1.0 "
-        "noises to the first timestep and runs all steps, as NeuroClips' published code does.",
-    )
-    num_inference_steps: int = Field(25, ge=1, description="DDIM steps of image and video (paper's code base: 25).")
-    guidance_scale: float = Field(7.5, ge=1, description="Classifier-free guidance (Stable Diffusion's default).")
-    video_guidance_scale: float | None = Field(
-        None, ge=1, description="Guidance of the video alone; none takes guidance_scale. 1 is no guidance."
-    )
-    control_scale: float = Field(1.0, ge=0, description="Weight of the SparseCtrl branch.")
-    control_prompt: Literal["holi", "motion"] = Field(
-        "holi", description="Text that the SparseCtrl branch reads: C_holi as in the paper, or C_motion (ours)."
-    )
-    start: Literal["mad", "animated"] = Field(
-        "mad",
-        description="What the video's denoising starts from: MAD's frames as in the paper, or the anchor frame that "
-        "the animator sets in motion as C_motion says (ours; without MAD both start from noise).",
-    )
-    interpolation: Literal["linear", "nearest"] = Field(
-        "linear", description="How the decoded frames' latents are spread over the rendered frames."
-    )
-
-
-# Chosen on clips of the training film that no generator saw; see LOG.md.
-CONFIGS = {
-    "paper": CVRConfig(),
-    "phantom": CVRConfig(
-        strength=0.7,
-        theta=0.2,
-        num_inference_steps=10,
-        guidance_scale=5.0,
-        video_guidance_scale=1.0,
-        control_prompt="motion",
-        start="animated",
-    ),  # fmt: skip
-}
 
 
 @dataclass(frozen=True)
@@ -132,7 +85,7 @@ class CVR:
         cues : mapping
             ``anchor``, ``holi`` and, where the config reads it, ``motion`` (n, n_tokens, d_text);
             ``motion_latents`` and, to leave out C_motion, ``motion_latents_null`` (n, n_decoded_frames, 4, h, w),
-            scaled.
+            scaled, of frames of the side that MAD decodes.
         clip_ids : list of str, n long
             With the seed they fix each clip's noise, in any company.
         without : frozenset of {"anchor", "motion", "holi", "mad"}
@@ -151,14 +104,12 @@ class CVR:
         Stopped
             When ``should_stop`` said so.
         """
-        self._check(cues, len(clip_ids), without)
+        self.check(cues, len(clip_ids), without)
         tell = Ticker(self._n_steps(without), progress, should_stop)
         latents, motion = None, None
         if "mad" not in without:
-            latents = np.asarray(cues["motion_latents_null" if "motion" in without else "motion_latents"], np.float32)
-            n, t = latents.shape[:2]
-            motion = decode_latents(self.world, latents.reshape(n * t, *latents.shape[2:]))
-            motion = motion.reshape(n, t, *motion.shape[1:])
+            cue = cues["motion_latents_null" if "motion" in without else "motion_latents"]
+            motion, latents = self._blurry(np.asarray(cue, np.float32))
         tell("anchor frame")
         anchor = self._anchor_frames(self._text(cues, "anchor", without), motion, clip_ids, seed, tell)
         texts = self._text(cues, "holi", without), self._text(cues, self.config.control_prompt, without)
@@ -167,13 +118,26 @@ class CVR:
         video = self._video(texts, latents, anchor, clip_ids, seed, tell)
         return Rendered(motion, anchor[:, None], video)
 
+    def _blurry(self, latents: NDArray[np.float32]) -> tuple[Frames, NDArray[np.float32]]:
+        """Step 1: the blurry frames (n, t, size, size, 3) and their latents at the rendered size."""
+        world, (n, t) = self.world, latents.shape[:2]
+        flat = decode_latents(world, latents.reshape(n * t, *latents.shape[2:]))
+        size = world.backbones.size
+        if flat.shape[1] != size:
+            import cv2
+
+            flat = np.stack([cv2.resize(frame, (size, size), interpolation=cv2.INTER_CUBIC) for frame in flat])
+            latents = encode_frames(world, flat).reshape(n, t, *world.latent_shape)
+        return flat.reshape(n, t, *flat.shape[1:]), latents
+
     def _n_steps(self, without: frozenset[str]) -> int:
         config = self.config
         share = 1.0 if "mad" in without else config.strength
         video = 1.0 if "mad" in without else config.theta
         return 1 + int(config.num_inference_steps * share) + steps_from(config.num_inference_steps, video)
 
-    def _check(self, cues: Mapping[str, NDArray[Any]], n: int, without: frozenset[str]) -> None:
+    def check(self, cues: Mapping[str, NDArray[Any]], n: int, without: frozenset[str]) -> None:
+        """Raise ConfigError for an unknown part, DataError for cues of ``n`` clips that do not fit this renderer."""
         if without - PARTS:
             raise ConfigError(f"parts that can be left out are {sorted(PARTS)}, got {sorted(without - PARTS)}")
         shape: tuple[int, ...] = (n, self.world.n_tokens, self.world.d_text)
@@ -183,13 +147,19 @@ class CVR:
         for level in sorted(needed - _silent(without)):
             if level not in cues or cues[level].shape != shape:
                 got = cues[level].shape if level in cues else "none"
-                raise DataError(f"cue {level!r} must be (n_clips, n_tokens, d_text)={shape}, got {got}; decode again")
+                raise DataError(
+                    f"cue {level!r} must be (n_clips, n_tokens, d_text)={shape}, got {got}; "
+                    f"use decoders trained for the profile {self.world.backbones.name}"
+                )
         if "mad" not in without:
             name = "motion_latents_null" if "motion" in without else "motion_latents"
-            shape = self.world.latent_shape
+            shape = self.world.mad_shape
             if name not in cues or cues[name].shape[0] != n or cues[name].shape[2:] != shape:
                 got = cues[name].shape if name in cues else "none"
-                raise DataError(f"cue {name!r} must be (n_clips={n}, n_frames, {shape}), got {got}; decode again")
+                raise DataError(
+                    f"cue {name!r} must be (n_clips={n}, n_frames, {shape}), got {got}; "
+                    f"use decoders trained for the profile {self.world.backbones.name}"
+                )
 
     def _text(self, cues: Mapping[str, NDArray[Any]], level: str, without: frozenset[str]) -> torch.Tensor:
         import torch
@@ -197,14 +167,14 @@ class CVR:
         if level in _silent(without):
             n = len(next(iter(cues.values())))
             return self._null().expand(n, -1, -1)
-        return torch.from_numpy(np.asarray(cues[level], np.float32)).to(self.world.device)
+        return torch.from_numpy(np.asarray(cues[level], np.float32)).to(self.world.device, self.world.dtype)
 
     def _null(self) -> torch.Tensor:
         import torch
 
         if self._empty is None:
             self._empty = encode_text(self.world, [""])
-        return torch.from_numpy(self._empty).to(self.world.device)
+        return torch.from_numpy(self._empty).to(self.world.device, self.world.dtype)
 
     def _anchor_frames(
         self, text: torch.Tensor, motion: Frames | None, clip_ids: list[str], seed: int, tell: Ticker
@@ -215,15 +185,18 @@ class CVR:
 
         world, config = self.world, self.config
         kind = StableDiffusionPipeline if motion is None else StableDiffusionImg2ImgPipeline
+        null, unet = self._null(), world.unet
+        world.use("unet")
+        # The texts come encoded, so the pipeline gets no text encoder, which may be off the device.
         pipe = kind(
-            vae=world.vae, text_encoder=world.text_encoder, tokenizer=world.tokenizer, unet=world.unet,
+            vae=world.vae, text_encoder=None, tokenizer=None, unet=unet,
             scheduler=world.scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
         )  # fmt: skip
         pipe.set_progress_bar_config(disable=True)
         arguments: dict[str, Any] = {"height": world.backbones.size, "width": world.backbones.size}
         if motion is not None:
             first = torch.from_numpy(motion[:, 0]).permute(0, 3, 1, 2).float() / 255.0
-            arguments = {"image": first.to(world.device), "strength": config.strength}
+            arguments = {"image": first.to(world.device, world.dtype), "strength": config.strength}
 
         def on_step(pipe: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
             tell("anchor frame")
@@ -231,7 +204,7 @@ class CVR:
 
         output = pipe(
             prompt_embeds=text,
-            negative_prompt_embeds=self._null().expand(len(clip_ids), -1, -1),
+            negative_prompt_embeds=null.expand(len(clip_ids), -1, -1),
             num_inference_steps=config.num_inference_steps,
             guidance_scale=config.guidance_scale,
             generator=[generator(seed, clip, "anchor") for clip in clip_ids],
@@ -246,13 +219,16 @@ class CVR:
         """Return frames (n, size, size, 3) as (n, 3, size, size) in -1..1 on the device."""
         import torch
 
-        return (torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1.0).to(self.world.device)
+        return (torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1.0).to(
+            self.world.device, self.world.dtype
+        )
 
     def _animate(self, anchor: Frames, text: torch.Tensor) -> NDArray[np.float32]:
         """Set the anchor frames in motion: scaled latents (n, n_animator_frames, 4, h, w)."""
         import torch
 
         animator = self.world.animator
+        self.world.use("animator")
         with torch.inference_mode():
             moving = animator(latents_of(self.world.vae, self._pixels(anchor)), animator.coordinates(text))
         return np.asarray(moving.float().cpu().numpy(), dtype=np.float32)
@@ -307,25 +283,28 @@ class CVR:
         scale = config.video_guidance_scale or config.guidance_scale
         guided = scale > 1
         n, n_frames = sample.shape[0], sample.shape[2]
+        null, controlnet, motion_unet = self._null(), world.controlnet, world.motion_unet
+        world.use("motion_unet")
         with torch.inference_mode():
-            condition = torch.zeros_like(sample)
-            mask = torch.zeros_like(sample[:, :1])
+            condition = torch.zeros_like(sample, dtype=world.dtype)
+            mask = torch.zeros_like(condition[:, :1])
             condition[:, :, 0], mask[:, :, 0] = latents_of(world.vae, anchor), 1.0
             if guided:
-                texts = tuple(torch.cat([self._null().expand(n, -1, -1), text]) for text in texts)
+                texts = tuple(torch.cat([null.expand(n, -1, -1), text]) for text in texts)
                 condition, mask = torch.cat([condition] * 2), torch.cat([mask] * 2)
             text, control_text = (text.repeat_interleave(n_frames, dim=0) for text in texts)
             for timestep in timesteps:
                 tell("video")
                 model_input = scheduler.scale_model_input(torch.cat([sample] * 2) if guided else sample, timestep)
-                down, mid = world.controlnet(
+                model_input = model_input.to(world.dtype)
+                down, mid = controlnet(
                     model_input, timestep, encoder_hidden_states=control_text, controlnet_cond=condition,
                     conditioning_mask=mask, conditioning_scale=config.control_scale, return_dict=False,
                 )  # fmt: skip
-                predicted = world.motion_unet(
+                predicted = motion_unet(
                     model_input, timestep, encoder_hidden_states=text,
                     down_block_additional_residuals=down, mid_block_additional_residual=mid,
-                ).sample  # fmt: skip
+                ).sample.float()  # fmt: skip
                 if guided:
                     empty, worded = predicted.chunk(2)
                     predicted = empty + scale * (worded - empty)

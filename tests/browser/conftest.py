@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
 
@@ -109,6 +110,12 @@ def served_data(tmp_path_factory) -> Iterator[tuple[str, Path]]:
 def served_empty(tmp_path_factory) -> Iterator[str]:
     """Start the app with no run at all."""
     yield from _serve(tmp_path_factory.mktemp("served-empty"), "none")
+
+
+@pytest.fixture
+def start_app():
+    """Return ``start_app(home)``, a context in which the app runs on a working folder with no shipped run."""
+    return contextmanager(lambda home: _serve(home, "none"))
 
 
 def _import_peer(home: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from pipeline.checkpoints import load_checkpoint
 from pipeline.errors import CheckpointError, ConfigError, DataError
 from pipeline.methods.semvideo import CONFIGS
+from training import processes
 from training.config import LoopConfig, plan, read_config, replace
 from training.decoders import train_semvideo
 from training.loop import Task, fit, learning_rate
@@ -103,6 +104,14 @@ def test_loss_that_is_not_finite_stops_with_a_sentence(tmp_path):
     broken = Task(task.name, task.module, 17, lambda *a: {"loss": task.loss(*a)["loss"] * float("nan")})
     with pytest.raises(ConfigError, match="not finite in epoch 1"):
         fit(broken, LOOP.model_copy(update={"grad_clip": None}), tmp_path)
+
+
+def test_losses_are_read_once_an_epoch_and_not_with_each_step(tmp_path, monkeypatch):
+    readings = []
+    read = processes.mean_of_all
+    monkeypatch.setattr(processes, "mean_of_all", lambda *a: readings.append(1) or read(*a))
+    state = fit(line_task(), LOOP, tmp_path)
+    assert state.step > state.epoch == len(readings)
 
 
 def test_random_state_of_the_caller_is_left_alone(tmp_path):

@@ -39,19 +39,19 @@ def build_motion_unet(unet: Any, n_frames: int) -> Any:
     return model
 
 
-def build_controlnet(unet: Any, n_frames: int) -> Any:
+def build_controlnet(unet: Any, n_frames: int, heads: int = HEADS) -> Any:
     """Build a sparse control net shaped like the UNet's encoder and start it from the encoder's weights."""
     from diffusers.models import SparseControlNetModel
 
     config = unet.config
     net = SparseControlNetModel(
         block_out_channels=config.block_out_channels,
-        down_block_types=("CrossAttnDownBlockMotion",) * len(config.block_out_channels),
+        down_block_types=tuple(name.replace("Block2D", "BlockMotion") for name in config.down_block_types),
         layers_per_block=config.layers_per_block,
         cross_attention_dim=config.cross_attention_dim,
         num_attention_heads=config.attention_head_dim,
         norm_num_groups=config.norm_num_groups,
-        motion_num_attention_heads=HEADS,
+        motion_num_attention_heads=heads,
         motion_max_seq_length=n_frames,
         use_simplified_condition_embedding=True,
     )

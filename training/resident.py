@@ -1,0 +1,75 @@
+"""Training data where the network is: on the device as a whole where it fits, else in pinned memory."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+SHARE = 0.5  # of the card's free memory that one array of data may take
+
+
+def place(values: Tensor, device: str, share: float = SHARE) -> Tensor:
+    """Return an array on the device where it takes at most ``share`` of the free memory, else pinned.
+
+    Parameters
+    ----------
+    values : (n, ...) Tensor
+    device : str
+    share : float
+    """
+    if torch.device(device).type != "cuda":
+        return values
+    free, _ = torch.cuda.mem_get_info(torch.device(device))
+    if values.numel() * values.element_size() <= share * free:
+        return values.to(device)
+    return values.pin_memory()
+
+
+def pick(values: Tensor, rows: Tensor, device: str) -> Tensor:
+    """Return some rows of a placed array on the device as float32; copies in the background where they must travel.
+
+    Parameters
+    ----------
+    values : (n, ...) Tensor
+        From :func:`place`, or any other.
+    rows : (B,) int64 Tensor
+        On the processor.
+    device : str
+    """
+    if values.is_cuda:
+        return values[rows.to(values.device, non_blocking=True)].float()
+    chosen = values[rows]
+    if torch.device(device).type == "cuda":
+        return chosen.pin_memory().to(device, non_blocking=True).float()
+    return chosen.to(device).float()
+
+
+class Resident:
+    """The arrays of one subject's training, placed once.
+
+    Parameters
+    ----------
+    fmri : (n_samples, n_inputs) float
+    text : (n_clips, n_tokens, d_text) float
+    latents : (n_clips, n_frames, c, h, w) float, optional
+    clip : (n_samples,) int64
+        Which clip a sample belongs to.
+    device : str
+    """
+
+    def __init__(self, fmri: Tensor, text: Tensor, latents: Tensor | None, clip: Tensor, device: str) -> None:
+        self.device, self.clip = device, clip
+        self.fmri, self.text = place(fmri, device), place(text, device)
+        self.latents = None if latents is None else place(latents, device)
+
+    @property
+    def resident(self) -> bool:
+        """Whether every array lies on the device."""
+        arrays = [self.fmri, self.text, *([] if self.latents is None else [self.latents])]
+        return all(array.device.type == torch.device(self.device).type for array in arrays)
+
+    def batch(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Return fMRI, text and, where there are any, latents of some samples on the device, float32."""
+        clips = self.clip[rows]
+        rest = () if self.latents is None else (pick(self.latents, clips, self.device),)
+        return (pick(self.fmri, rows, self.device), pick(self.text, clips, self.device), *rest)
