@@ -138,7 +138,9 @@ function chips(legend, names, tell, told = "") {
 export function trainForm(facts, tell) {
   const option = (value, text, chosen) => h("option", { value, selected: chosen }, text);
   const name = h("input", { type: "text", id: "nv-train-name", autocomplete: "off", spellcheck: "false", maxlength: 64, oninput: () => { named = true; update(); } });
-  const dataset = h("select", { id: "nv-train-dataset", onchange: () => { drawSubjects(); suggest(); } }, facts.datasets.map((one) => option(one.name, `${one.title} (${one.name})`, one.name === "phantom")));
+  const asked = new URLSearchParams(window.neurovisAddress ?? location.search).get("dataset");
+  const opened = facts.datasets.some((one) => one.name === asked) ? asked : "phantom";
+  const dataset = h("select", { id: "nv-train-dataset", onchange: () => { drawSubjects(); suggest(); } }, facts.datasets.map((one) => option(one.name, `${one.title} (${one.name})`, one.name === opened)));
   const method = h("select", { id: "nv-train-method", onchange: () => { choosePreset(); suggest(); } }, facts.presets.map((one) => option(one.name, one.name, one.name === "semvideo-phantom")));
   const device = h("select", { id: "nv-train-device", onchange: () => update() }, facts.devices.map((one) => option(one, one, false)));
   const about = h("small", {});

@@ -61,6 +61,9 @@ def test_a_study_is_examined_imported_and_its_quality_is_seen(served_data, visit
     assert download.value.suggested_filename == "my-films_sub-01_voxels_simulated.csv"
     with open(download.value.path(), newline="") as file:
         assert len(list(csv.DictReader(file))) == N_LEFT + N_RIGHT
+    page.locator("[data-name=my-films]").get_by_role("link", name="Open in Train").click()
+    page.locator("#nv-train-dataset").wait_for()
+    assert page.locator("#nv-train-dataset").input_value() == "my-films"
 
 
 def test_a_wrong_path_and_a_damaged_study_are_refused_in_words_on_a_phone(served_data, visit):
