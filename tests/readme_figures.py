@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import readme_full_size
 import readme_importance
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,7 +76,7 @@ def real_clips() -> str:
 
 def replaced(readme: str) -> str:
     """Return the README's text with the figures as they should be; a block without its markers is left out."""
-    blocks = (START, END, figures), (REAL_START, REAL_END, real_clips), readme_importance.BLOCK
+    blocks = (START, END, figures), (REAL_START, REAL_END, real_clips), readme_importance.BLOCK, readme_full_size.BLOCK
     for start, end, make in blocks:
         if start in readme:
             before, _, rest = readme.partition(start)

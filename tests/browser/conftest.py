@@ -173,14 +173,20 @@ def _serve(home: Path, shipped: str | None = None) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def browser(chromium):
-    """One headless Chromium for all tests of a worker."""
+def playwright():
+    """Playwright's driver, of which a process may run one."""
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+    with sync_playwright() as found:
         yield found
-        found.close()
+
+
+@pytest.fixture(scope="session")
+def browser(playwright, chromium):
+    """One headless Chromium for all tests of a worker."""
+    found = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+    yield found
+    found.close()
 
 
 @pytest.fixture

@@ -84,41 +84,43 @@ def _coloured(page) -> tuple[np.ndarray, int]:
     return middle, int((np.ptp(middle, axis=2) > 60).sum())
 
 
-def test_the_3d_view_paints_a_brain_and_asks_for_nothing_outside(address, chromium):
-    from playwright.sync_api import sync_playwright
+@pytest.fixture
+def page3d(playwright, chromium):
+    """A page of a browser that has WebGL."""
+    browser = playwright.chromium.launch(executable_path=chromium, args=list(GL))
+    yield browser.new_context(viewport={"width": 900, "height": 700}).new_page()
+    browser.close()
 
-    wrong = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(GL))
-        page = browser.new_context(viewport={"width": 900, "height": 700}).new_page()
-        page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("websocket", lambda socket: wrong.append(socket.url))
-        own = (address, "data:", "blob:")
-        page.on("request", lambda r: None if r.url.startswith(own) else wrong.append(r.url))
-        page.goto(address)
-        page.click("#nv-cortex-3d button")
-        page.wait_for_selector("iframe", timeout=120_000)
-        frame = page.query_selector("iframe").content_frame()
-        _wait(page, lambda: frame.url.endswith("index.html") and frame.evaluate(LOADED))
-        _wait(page, lambda: _coloured(page)[1] > 20_000)
+
+def test_the_3d_view_paints_a_brain_and_asks_for_nothing_outside(address, page3d):
+    page, wrong = page3d, []
+    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("websocket", lambda socket: wrong.append(socket.url))
+    own = (address, "data:", "blob:")
+    page.on("request", lambda r: None if r.url.startswith(own) else wrong.append(r.url))
+    page.goto(address)
+    page.click("#nv-cortex-3d button")
+    page.wait_for_selector("iframe", timeout=120_000)
+    frame = page.query_selector("iframe").content_frame()
+    _wait(page, lambda: frame.url.endswith("index.html") and frame.evaluate(LOADED))
+    _wait(page, lambda: _coloured(page)[1] > 20_000)
+    page.wait_for_timeout(1500)
+    first, _ = _coloured(page)
+    assert frame.evaluate("window.origin") == "null"
+    assert "SIMULATED DATA" in frame.inner_text("#neurovis-note")
+    for button in ("[data-shape=flat]", "[data-map=Motion]"):
+        frame.click(f"#neurovis-bar {button}")
+        _wait(page, lambda before=first: (np.abs(_coloured(page)[0] - before).max(2) > 60).sum() > 5_000)
         page.wait_for_timeout(1500)
-        first, _ = _coloured(page)
-        assert frame.evaluate("window.origin") == "null"
-        assert "SIMULATED DATA" in frame.inner_text("#neurovis-note")
-        for button in ("[data-shape=flat]", "[data-map=Motion]"):
-            frame.click(f"#neurovis-bar {button}")
-            _wait(page, lambda before=first: (np.abs(_coloured(page)[0] - before).max(2) > 60).sum() > 5_000)
-            page.wait_for_timeout(1500)
-            first, count = _coloured(page)
-            assert count > 10_000
-        page.evaluate("view.show(null, 'This run has no map.')")
-        assert page.locator("iframe").count() == 0 and page.is_disabled("#nv-cortex-3d button")
-        assert "no map" in page.inner_text("#nv-cortex-3d")
-        assert wrong == []
-        # A mistake is told, and the button works again.
-        page.evaluate("view.show('/neurovis/brain3d/run-b/pattern')")
-        page.click("#nv-cortex-3d button")
-        page.wait_for_selector(".nv-broken")
-        assert "no such run" in page.inner_text(".nv-broken")
-        browser.close()
+        first, count = _coloured(page)
+        assert count > 10_000
+    page.evaluate("view.show(null, 'This run has no map.')")
+    assert page.locator("iframe").count() == 0 and page.is_disabled("#nv-cortex-3d button")
+    assert "no map" in page.inner_text("#nv-cortex-3d")
+    assert wrong == []
+    # A mistake is told, and the button works again.
+    page.evaluate("view.show('/neurovis/brain3d/run-b/sub-07/pattern')")
+    page.click("#nv-cortex-3d button")
+    page.wait_for_selector(".nv-broken")
+    assert "no such run" in page.inner_text(".nv-broken")

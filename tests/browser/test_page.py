@@ -104,7 +104,7 @@ def test_cues_that_do_not_fit_the_renderer_are_told_of_where_words_are_edited(se
     page.get_by_label("C_holi, the words").fill("a dog rises up")
     page.get_by_role("button", name="Render these words").click()
     page.wait_for_selector(".nv-whatif [role=alert]")
-    assert "decode again" in page.locator(".nv-whatif [role=alert]").inner_text()
+    assert "use decoders trained for" in page.locator(".nv-whatif [role=alert]").inner_text()
 
 
 def test_data_without_pictures_says_so(served, visit):

@@ -1,0 +1,75 @@
+"""The table of full-size speed in README.md, made from the figures of `benchmarks/full_size` and `full_phantom`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+START, END = "<!-- full size -->", "<!-- end of full size -->"
+PLAIN = "a plain loop with a DataLoader"
+STOCK = "diffusers' pipeline, clip by clip"
+
+
+def figures() -> str:
+    """Return the block that stands between the markers."""
+    found = json.loads((BENCHMARKS / "full_size.json").read_text(encoding="utf-8"))
+    cpu, gpu = found["cpu"], found["gpu"]
+    lines = ["| | ours | the plain way | memory floor | peak |", "|---|---|---|---|---|"]
+    if isinstance(gpu, str):
+        lines.append(f"| graphics card | {gpu} | {gpu} | {gpu} | {gpu} |")
+    else:
+        lines += _rows(gpu, f"{gpu['device']}, {gpu['date']}")
+    lines += _rows(cpu, f"{cpu['cores']} cores, {cpu['date']}, *{cpu['sizes']}* sizes")
+    lines += ["", *_first_steps(cpu), *_phantom()]
+    return "\n".join([START, "", *lines, "", END])
+
+
+def _rows(found: dict[str, Any], where: str) -> list[str]:
+    rows = []
+    for stage in ("sad", "mad"):
+        if stage in found:
+            one = found[stage]
+            ours, plain, floor = (_ms(one[f"{key}_s_per_step"]) for key in ("fast", "plain", "floor"))
+            rows.append(
+                f"| {stage.upper()} step, {one['parameters'] / 1e6:.2f} M parameters, batch {one['batch']} ({where}) "
+                f"| {ours} | {plain} ({PLAIN}) | {floor} | {one['fast_peak_gib']:.2f} GiB |"
+            )
+    if "render" in found:
+        one = found["render"]
+        rows.append(
+            f"| rendering a clip ({where}) | {_ms(one['ours_s_per_clip'])} | {_ms(one['stock_s_per_clip'])} ({STOCK}) "
+            f"| | {one['ours_peak_gib']:.2f} GiB |"
+        )
+    return rows
+
+
+def _first_steps(cpu: dict[str, Any]) -> list[str]:
+    if "first_steps" not in cpu:
+        return []
+    one = cpu["first_steps"]
+    return [
+        f"The full-size SAD ({one['parameters'] / 1e6:.0f} M parameters, batch {one['batch']}, {one['dtype']}) takes "
+        f"{one['steps']} optimiser steps on {cpu['cores']} cores in {one['s_per_step']:.1f} s each and "
+        f"{one['peak_gib']:.1f} GiB."
+    ]
+
+
+def _phantom() -> list[str]:
+    found = json.loads((BENCHMARKS / "full_phantom.json").read_text(encoding="utf-8"))["full"]
+    if isinstance(found, str):
+        return [f"The phantom at CC2017's own counts: {found}."]
+    made, read = found["generate"], found["import"]
+    return [
+        f"The phantom at CC2017's own counts ({made['n_runs']} runs of {read['n_voxels_seen']:,} grayordinates, one "
+        f"subject, {found['cores']} cores, {found['date']}): made in {made['films_s'] + made['runs_s']:.0f} s, "
+        f"imported with its voxels chosen ({read['n_voxels']:,}) in {read['import_s']:.0f} s and {read['peak_gib']:.1f} GiB."
+    ]
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.1f} s"
+
+
+BLOCK = START, END, figures
