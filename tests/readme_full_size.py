@@ -64,7 +64,8 @@ def _phantom() -> list[str]:
     return [
         f"The phantom at CC2017's own counts ({made['n_runs']} runs of {read['n_voxels_seen']:,} grayordinates, one "
         f"subject, {found['cores']} cores, {found['date']}): made in {made['films_s'] + made['runs_s']:.0f} s, "
-        f"imported with its voxels chosen ({read['n_voxels']:,}) in {read['import_s']:.0f} s and {read['peak_gib']:.1f} GiB."
+        f"imported with its voxels chosen ({read['n_voxels']:,}) in {read['import_s']:.0f} s and "
+        f"{read['peak_gib']:.1f} GiB.",
     ]
 
 
