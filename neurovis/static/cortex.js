@@ -51,6 +51,8 @@ export function mount(root, server) {
     opened = state.run;
     const mine = ++turn;
     shown = null;
+    replace(stage); // another run's map must not stand under this one's name
+    readout.textContent = "";
     replace(root, node);
     replace(heading, h("p", { class: "nv-note" }, "Asking what can be shown …"));
     try {
@@ -77,6 +79,8 @@ export function mount(root, server) {
     settle(info);
     remember();
     drawFrame();
+    stage.setAttribute("aria-busy", "true"); // what is painted is of the choice before, and is faded until it is not
+    saved.show(null);
     if (info.space.kind === "unknown" || (info.reason && view.layer !== CLIP)) return nothing();
     try {
       if (flat(info)) names.show(await surface.open());
@@ -107,6 +111,7 @@ export function mount(root, server) {
     trouble.textContent = message;
     work.need(null);
     replace(stage);
+    stage.removeAttribute("aria-busy");
     shown = null;
     readout.textContent = "";
   }
@@ -132,6 +137,7 @@ export function mount(root, server) {
     const map = flat(info) ? surface.map() : null;
     counts = map ? count(map) : null;
     paint();
+    stage.removeAttribute("aria-busy");
     areas.show(shown, map, info);
     trusted.show(shown, info);
     saved.show(shown);

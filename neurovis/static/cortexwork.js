@@ -69,10 +69,11 @@ export function computing(server, onready) {
   }
 
   async function stop() {
+    const need = wanted;
     clearTimeout(timer);
     replace(node, h("p", {}, "Stopping …"));
-    await server.stop(job);
-    timer = setTimeout(ask, 300);
+    await server.stop(job).catch(() => {}); // what became of it is asked next
+    if (need === wanted) timer = setTimeout(ask, 300);
   }
   return { node, need };
 }

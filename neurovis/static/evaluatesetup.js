@@ -170,7 +170,7 @@ export function setup(server, changed, ended) {
     const left = job.left ? ` · ${pace(job.left)} left` : "";
     replace(bar, h("progress", { "aria-label": "Clips scored", ...share }),
       h("span", { class: "nv-mono nv-evalcount" }, `${job.trial ? "" : `${job.done} of ${job.total} clips · `}${Math.round(job.seconds)} s${left}`),
-      button("Stop; finished clips are kept", "Stop", () => server.stop({}), { class: "nv-small" }),
+      button("Stop; finished clips are kept", "Stop", () => server.stop({}).catch(() => {}), { class: "nv-small" }),
       h("span", { class: "nv-note" }, [job.run, job.message].filter(Boolean).join(": ")));
     return undefined;
   }
