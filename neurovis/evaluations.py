@@ -182,7 +182,8 @@ class Evaluations:
         except DataError as error:
             return str(error)
         what = {"truth": "what was shown", "reconstruction": "the full model's reconstructions"}
-        lacks = " or ".join(told for stream, told in what.items() if not run.has(ids[0], stream, FULL))
+        known = run.manifest.streams
+        lacks = " or ".join(t for stream, t in what.items() if stream not in known or not run.has(ids[0], stream, FULL))
         return f"{info.name}: holds no frames of {lacks}, so there is nothing to compare" if lacks else None
 
 

@@ -8,9 +8,9 @@ import gradio as gr
 
 from neurovis.library import Library
 from neurovis.renders import Renders
-from neurovis.tabs import ablate, captions, cortex, evaluate, explore, sidebar
+from neurovis.tabs import ablate, captions, cortex, evaluate, explore, sidebar, train
 
-TABS = (explore, ablate, cortex, captions, evaluate)
+TABS = (explore, ablate, cortex, captions, evaluate, train)
 # Open the tab that the address named; the browser does it alone.
 _CHOSEN_TAB = f"""() => {{
     const wanted = new URLSearchParams(window.neurovisAddress).get('tab');

@@ -18,6 +18,7 @@ from neurovis.flatmap import FLATMAP
 from neurovis.library import Library
 from neurovis.machine import describe_machine
 from neurovis.renders import Renders
+from neurovis.train_routes import train_router
 from neurovis.twins import Twins
 from pipeline.errors import NeuroVisError
 from pipeline.paths import disk_is_full
@@ -38,6 +39,7 @@ def add_routes(app: FastAPI, library: Library, renders: Renders, scratch: Path) 
     app.include_router(caption_router(library, renders), prefix="/neurovis")
     app.include_router(evaluate_router(library), prefix="/neurovis")
     app.include_router(cortex_router(library, renders, scratch), prefix="/neurovis")
+    app.include_router(train_router(library), prefix="/neurovis")
 
 
 def _router(library: Library, renders: Renders) -> APIRouter:

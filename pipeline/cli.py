@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ Home = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write one machine-readable last line to stdout")]
 Progress = Callable[[int, int, str], None]
+PACE = 0.25  # s between two lines of the same thing for a watcher
 
 
 def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
@@ -62,7 +64,11 @@ def finish(result: Any, as_json: bool) -> None:
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Progress]:
-    """Show a bar on stderr; yields a callback of (done, total, what)."""
+    """Show a bar on stderr; yields a callback of (done, total, what).
+
+    What it is told is also appended to the file that $NEUROVIS_PROGRESS names, a JSON line at a time, for whoever
+    watches from another process.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -70,11 +76,32 @@ def progress_bar(title: str) -> Iterator[Progress]:
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=None)
+        write = _progress_file()
 
         def tell(done: int, total: int, what: str) -> None:
+            write(done, total, what)
             bar.update(task, completed=done, total=total, description=f"{title}: {what}" if what else title)
 
         yield tell
+
+
+def _progress_file() -> Progress:
+    """Return a callback that writes to $NEUROVIS_PROGRESS, a few lines a second at most."""
+    path = os.environ.get("NEUROVIS_PROGRESS")
+    last: tuple[float, str] = (0.0, "")
+
+    def write(done: int, total: int, what: str) -> None:
+        nonlocal last
+        now = time.time()
+        if not path or (what == last[1] and done < total and now - last[0] < PACE):
+            return
+        last = (now, what)
+        line = {"time": round(now, 2), "done": done, "total": total, "what": what}
+        # Whoever watches can do without a line; a full disk must not end the work for it.
+        with suppress(OSError), open(path, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+    return write
 
 
 def parse_clips(text: str) -> list[int]:

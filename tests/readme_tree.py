@@ -37,6 +37,7 @@ ABOUT = {
     "neurovis/": "the user interface: tabs, players, server",
     "neurovis/static/": "the players' JavaScript and CSS",
     "neurovis/tabs/": "one file per tab",
+    "neurovis/viewer3d/": "the page of the 3-D view, which pycortex fills",
     "pipeline/": "from recording to video: readers, decoders, renderer, scores; no user interface",
     "pipeline/data/": "readers of recordings and stimuli",
     "pipeline/evaluate/": "scores of whole runs: streamed, resumable, with controls, chance and paired tests",
@@ -49,10 +50,12 @@ ABOUT = {
     "requirements.txt": "every dependency, bounded",
     "tests/": "unit tests, the phantom's, and the browser's",
     "training/": "what fits weights: loop, decoders, cross-validation",
+    "training/jobs/": "trainings as processes of their own: queue, supervisor, Slurm, commands",
+    "training/jobs/": "trainings as processes of their own: queue, heartbeat, cancel, resume, Slurm",
     "training/world/": "the phantom's generative models and judges, trained from nothing",
 }
 # Folders whose files are too many, or too alike, for a line each.
-CLOSED = ("assets/", "tests/unit/", "tests/phantom/", "tests/browser/", "neurovis/static/")
+CLOSED = ("assets/", "tests/unit/", "tests/phantom/", "tests/browser/", "neurovis/static/", "neurovis/viewer3d/")
 ABOUT |= {
     "tests/unit/": "one file per module",
     "tests/phantom/": "does the phantom show what was planted",

@@ -11,6 +11,7 @@ import typer
 
 from pipeline.cli import Home, Json, finish, parse_words, progress_bar, run, say
 from pipeline.errors import ConfigError, DataError
+from training.jobs.commands import add_commands
 
 if TYPE_CHECKING:
     from training.config import TrainingConfig
@@ -55,6 +56,7 @@ def _train(settings: TrainingConfig, home: Path | None, resume: bool, stop: Stop
     from pipeline.paths import home as working_folder
     from training import processes
     from training.inputs import read_inputs, settled
+    from training.jobs.device import device_turn
     from training.stopping import sole_owner
     from training.tracking import trackers
 
@@ -62,7 +64,13 @@ def _train(settings: TrainingConfig, home: Path | None, resume: bool, stop: Stop
     out = found.out
     if (out / "stages").exists() and not resume:
         raise ConfigError(f"{out}: holds an earlier run; add --resume to take it up, or set another `out`")
-    with sole_owner(out) if processes.rank() == 0 else nullcontext(), progress_bar("train") as tell:
+    first = processes.rank() == 0
+    with (
+        progress_bar("train") as tell,
+        device_turn(settings.device, found.home, tell) if first else nullcontext(),
+        sole_owner(out) if first else nullcontext(),
+    ):
+        tell(0, 0, "load the libraries")
         named = trackers(settings.tracker)
         train, val, targets = read_inputs(found, tell)
 
@@ -181,6 +189,8 @@ def crossval(
         say(f"{name}: {scores['volume_accuracy']:.3f}, blocks {scores['block_accuracy']:.3f}", quiet=as_json)
     finish({"dataset": dataset, "subject": chosen, **found, "run": str(target) if render else None}, as_json)
 
+
+add_commands(app)
 
 if __name__ == "__main__":
     run(app)

@@ -167,10 +167,21 @@ def read_config(path: Path) -> TrainingConfig:
         raise ConfigError(f"{path}: not valid YAML or JSON ({str(error).splitlines()[0]}); mend the file") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: must hold fields such as `dataset: phantom`, got {type(value).__name__}")
+    return parse_config(value, str(path))
+
+
+def parse_config(value: dict[str, Any], who: str) -> TrainingConfig:
+    """Check the fields of a training config; ``who`` opens the sentence about the first that is wrong.
+
+    Raises
+    ------
+    ConfigError
+        When a field is unknown or impossible.
+    """
     try:
         return TrainingConfig.model_validate(value)
     except ValidationError as error:
-        raise ConfigError(_first(error, str(path))) from error
+        raise ConfigError(_first(error, who)) from error
 
 
 def _first(error: ValidationError, who: str) -> str:

@@ -139,11 +139,7 @@ def crossval(
     summary: dict[str, Any] = {**scores, "permutation_p": p, "chance": 1 / len(kinds)}
     right = similarity.argmax(1) == kind_of
     if references:
-        alone = clipset.mean_fmri()
-        summary["references"] = reference_classifiers(alone, kind_of, block_of, clipset.groups, seed)
-        if n_volumes > 1:
-            found = reference_classifiers(fmri, kind_of, block_of, clipset.groups, seed)
-            summary["references"] |= {f"{name}, {n_volumes} volumes": score for name, score in found.items()}
+        summary["references"] = _references(clipset, fmri, n_volumes, kind_of, block_of, seed)
     summary |= {
         "n_volumes": len(clipset),
         "n_blocks": len(np.unique(block_of)),
@@ -160,9 +156,28 @@ def crossval(
     }
     volumes = clipset.with_cues(**cues)
     blocks = mean_blocks(volumes)
+    return Crossval(summary, volumes, blocks, _block_right(blocks, clipset, similarity, kind_of, block_of))
+
+
+def _references(
+    clipset: ClipSet, fmri: Array, n_volumes: int, kind_of: NDArray[np.int64], block_of: NDArray[np.int64], seed: int
+) -> dict[str, dict[str, float]]:
+    """Score the reference classifiers on the volume alone, and on what the SAD sees."""
+    truth = (kind_of, block_of, clipset.groups, seed)
+    found = reference_classifiers(clipset.mean_fmri(), *truth)
+    if n_volumes > 1:
+        more = reference_classifiers(fmri, *truth)
+        found |= {f"{name}, {n_volumes} volumes": score for name, score in more.items()}
+    return found
+
+
+def _block_right(
+    blocks: ClipSet, volumes: ClipSet, similarity: Array, kind_of: NDArray[np.int64], block_of: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Return whether the nearest caption of each block is its own trial type's, in the order of recording."""
     guessed, kinds_of = block_means(similarity, kind_of, block_of)
-    right_of = dict(zip(np.unique(clipset.labels["block"]).tolist(), guessed.argmax(1) == kinds_of, strict=True))
-    return Crossval(summary, volumes, blocks, np.array([right_of[str(b)] for b in blocks.clip_ids]))
+    right_of = dict(zip(np.unique(volumes.labels["block"]).tolist(), guessed.argmax(1) == kinds_of, strict=True))
+    return np.array([right_of[str(block)] for block in blocks.clip_ids])
 
 
 def _held_out_cues(

@@ -129,7 +129,7 @@ export function flatView(onpoint) {
     const texts = labels.flatMap((name) => areasOf(name)).flatMap((area) => {
       const { x, y } = map.place[area];
       const name = map.short[area];
-      const box = [x - name.length * size * 0.32, y - size * 0.55, x + name.length * size * 0.32, y + size * 0.55];
+      const box = [x - name.length * size * 0.37, y - size * 0.72, x + name.length * size * 0.37, y + size * 0.72];
       if (taken.some((other) => box[0] < other[2] && other[0] < box[2] && box[1] < other[3] && other[1] < box[3])) return [];
       taken.push(box);
       return [s("text", { x, y: y + size * 0.36, "text-anchor": "middle", "font-size": size, "stroke-width": size * 0.24, "data-name": name }, name)];

@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import combinations
 from pathlib import Path
 
@@ -95,6 +96,12 @@ def served_cortex(tmp_path_factory, phantom_home) -> Iterator[str]:
 def served_empty(tmp_path_factory) -> Iterator[str]:
     """Start the app with no run at all."""
     yield from _serve(tmp_path_factory.mktemp("served-empty"), "none")
+
+
+@pytest.fixture
+def start_app():
+    """Return ``start_app(home)``, a context in which the app runs on a working folder with no shipped run."""
+    return contextmanager(lambda home: _serve(home, "none"))
 
 
 def _import_peer(home: Path) -> None:

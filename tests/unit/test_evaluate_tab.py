@@ -95,6 +95,15 @@ def test_a_run_without_truth_is_told_of_and_the_others_still_come(kept):
     }  # fmt: skip
 
 
+def test_a_run_that_knows_no_truth_is_told_of_too(kept):
+    path = kept.library.home / "runs" / BLIND / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["streams"] = [stream for stream in manifest["streams"] if stream != "truth"]
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    (reason,) = [one["reason"] for one in kept.choices()["runs"] if one["name"] == BLIND]
+    assert "what was shown" in reason
+
+
 @pytest.mark.parametrize("file", ["summary.json", "scores.parquet"])
 def test_damaged_results_are_told_of_and_scored_again(kept, file):
     (kept.place(ONE, BOTH).folder / file).write_bytes(b"{")
