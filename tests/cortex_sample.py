@@ -63,3 +63,11 @@ def make_hostile(home: Path) -> None:
     for clip in clips:
         clip["captions"] = {key: text + HTML for key, text in clip["captions"].items()}
     (folder / "clips.jsonl").write_text("".join(json.dumps(clip) + "\n" for clip in clips))
+
+
+def make_other(home: Path) -> None:
+    """Write the run ``other``, of the second subject and its decoder."""
+    sample_runs().make_run(home / "runs", "other", n_clips=2, combos=((),), dataset=DATASET, subject=SUBJECTS[1])
+    file = home / "runs" / "other" / "manifest.json"
+    source = decoder_source(home / "decoders" / SUBJECTS[1]).model_dump()
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"decoder": source}))

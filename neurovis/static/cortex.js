@@ -58,6 +58,7 @@ export function mount(root, server) {
     try {
       const [found, colours] = await Promise.all([describe(), tables || getJSON("/neurovis/cortex-colours")]);
       if (mine !== turn) return;
+      if (info && view.subject === info.subject) view.subject = found.subject; // who showed a run's own subject goes on so
       info = found;
       tables = colours;
     } catch (error) {

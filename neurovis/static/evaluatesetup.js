@@ -165,13 +165,20 @@ export function setup(server, changed, ended) {
     return undefined;
   }
 
+  // Made once and told anew: a button that is replaced twice a second can be neither clicked nor kept in focus.
+  const progress = h("progress", { "aria-label": "Clips scored" });
+  const counted = h("span", { class: "nv-mono nv-evalcount" });
+  const message = h("span", { class: "nv-note" });
+  const halt = button("Stop; finished clips are kept", "Stop", () => server.stop({}).catch(() => {}), { class: "nv-small" });
+
   function drawJob() {
-    const share = job.total && !job.trial ? { max: job.total, value: job.done } : {};
     const left = job.left ? ` · ${pace(job.left)} left` : "";
-    replace(bar, h("progress", { "aria-label": "Clips scored", ...share }),
-      h("span", { class: "nv-mono nv-evalcount" }, `${job.trial ? "" : `${job.done} of ${job.total} clips · `}${Math.round(job.seconds)} s${left}`),
-      button("Stop; finished clips are kept", "Stop", () => server.stop({}).catch(() => {}), { class: "nv-small" }),
-      h("span", { class: "nv-note" }, [job.run, job.message].filter(Boolean).join(": ")));
+    const share = job.total && !job.trial ? { max: job.total, value: job.done } : null;
+    if (share) Object.assign(progress, share);
+    else progress.removeAttribute("value");
+    counted.textContent = `${job.trial ? "" : `${job.done} of ${job.total} clips · `}${Math.round(job.seconds)} s${left}`;
+    message.textContent = [job.run, job.message].filter(Boolean).join(": ");
+    if (halt.parentNode !== bar) replace(bar, progress, counted, halt, message);
     return undefined;
   }
 

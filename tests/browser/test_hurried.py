@@ -57,12 +57,46 @@ def test_links_that_mean_nothing_open_what_there_is(served_cortex, visit):
         page = visit(f"{served_cortex}/?run=sample&tab=cortex&{words}", ready=".nv-cortexview[data-shown]")
         assert page.locator(".nv-cxmain h2").inner_text() == "C_anchor, sub-01"
     assert float(page.locator("#nv-cx-threshold").input_value()) == 1
+    page = visit(f"{served_cortex}/?run=sample&beside=nobody,silent")
+    page.wait_for_function("location.search.includes('beside=silent')")
     page = visit(
         f"{served_cortex}/?run=sample&tab=evaluate&judges=constructor&runs=sample,nobody", ready=".nv-evallist"
     )
     page.get_by_role("button", name="Score", exact=True).wait_for()
     assert "nobody" not in page.url
     assert page.locator(".nv-evaluate .nv-broken").count() == page.locator(".nv-evallist .nv-broken").count()
+
+
+def test_a_stop_button_stays_the_same_while_its_job_goes_on(served_cortex, visit):
+    """One that is made anew with every answer loses the focus, and a click between two answers."""
+    for link, name in (
+        ("tab=cortex&statistic=permutation", "Stop computing"),
+        ("tab=evaluate&judges=none", "Stop; finished clips are kept"),
+    ):
+        page = visit(f"{served_cortex}/?run=sample&{link}", ready=".nv-primary")
+        page.evaluate("""() => {
+            window.stops = new Set();
+            const note = () => document.querySelectorAll('button[title^="Stop"]').forEach((one) => stops.add(one));
+            new MutationObserver(note).observe(document.body, { childList: true, subtree: true });
+        }""")
+        page.locator(".nv-primary:visible").first.click()
+        page.get_by_role("button", name=name).wait_for()
+        page.get_by_role("button", name=name).focus()
+        page.wait_for_timeout(1300)
+        assert page.evaluate("stops.size") == 1
+        if page.get_by_role("button", name=name).count():
+            assert page.evaluate("document.activeElement.title") == name
+            page.get_by_role("button", name=name).click()
+
+
+def test_another_run_shows_its_own_subject(served_cortex, visit):
+    """``other`` was decoded from the second subject, whose decoder is known to the first one's run too."""
+    page = visit(f"{served_cortex}{LINK}", ready=READY)
+    page.evaluate("window.neurovis.open('other')")
+    page.wait_for_selector('.nv-cortexview[data-shown^="C_anchor, sub-02"][data-shown$="ready"]')
+    page.locator("#nv-cx-subject").select_option("mean")
+    page.evaluate("window.neurovis.open('sample')")
+    page.wait_for_selector('.nv-cortexview[data-shown^="C_anchor, mean of 2 subjects"][data-shown$="ready"]')
 
 
 def test_names_and_captions_are_text_wherever_they_are_shown(served_cortex, visit):
