@@ -89,6 +89,16 @@ def test_a_stop_button_stays_the_same_while_its_job_goes_on(served_cortex, visit
             page.get_by_role("button", name=name).click()
 
 
+def test_a_tick_keeps_the_keyboard_where_it_is(served_cortex, visit):
+    page = visit(f"{served_cortex}/?run=sample&tab=evaluate&judges=none", ready=".nv-evallist")
+    box = page.get_by_label("Five controls")
+    box.focus()
+    page.keyboard.press("Space")
+    page.wait_for_function("location.search.includes('controls=1')")
+    page.get_by_text("Nothing is scored yet").wait_for()
+    assert page.evaluate("document.activeElement.closest('label').innerText").startswith("Five controls")
+
+
 def test_another_run_shows_its_own_subject(served_cortex, visit):
     """``other`` was decoded from the second subject, whose decoder is known to the first one's run too."""
     page = visit(f"{served_cortex}{LINK}", ready=READY)
