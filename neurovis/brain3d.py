@@ -170,8 +170,10 @@ def check_maps(maps: Mapping[str, ImportanceMap], limits: tuple[float, float]) -
     DataError
         When there is no map, or the voxels are not on the HCP's mesh.
     """
-    if not limits[0] < limits[1]:
-        raise ConfigError(f"the colour bar must rise, got {limits[0]} to {limits[1]}; give the lower end first")
+    if not limits[0] < limits[1] or not np.isfinite(limits).all():
+        raise ConfigError(
+            f"the colour bar must rise between two numbers, got {limits[0]} to {limits[1]}; give the lower end first"
+        )
     first = next(iter(maps.values()), None)
     if first is None:
         raise DataError("the cortex needs at least one map, got none; name a module")

@@ -45,9 +45,13 @@ def brain3d_router(maps_of: MapsOf, cache: Path) -> APIRouter:
     @router.get("/brain3d/view/{key}/{path:path}")
     def file(key: str, path: str) -> Response:
         folder = viewers / key
-        found = (folder / path).resolve()
-        known = key.isalnum() and found.is_relative_to(folder.resolve()) and found.suffix in _TYPES
-        if not known or not found.is_file():
+        try:
+            found = (folder / path).resolve()
+            known = key.isalnum() and found.is_relative_to(folder.resolve()) and found.suffix in _TYPES
+            known = known and found.is_file()
+        except (OSError, ValueError):  # a name that is too long, or holds a null byte
+            known = False
+        if not known:
             return Response("not found", 404)
         return FileResponse(found, media_type=_TYPES[found.suffix], headers=_KEEP)
 

@@ -152,7 +152,7 @@ class Cortex:
 
         found = quality(dataset, subject, self.library.home)
         ids = found["voxel_ids"]
-        values = _planted(run, ids, found["selected"], module) if layer == "planted" else found.get(layer)
+        values = _planted(run, ids, module) if layer == "planted" else found.get(layer)
         if values is None:
             raise DataError(
                 f"{dataset} {subject}: {LAYERS[layer].lower()} needs a film that was seen twice; show another"
@@ -282,7 +282,8 @@ class Cortex:
         found = {str(subject): own for subject in about["subjects"]}
         for path in sorted(own.folder.parent.glob("*/config.json")):
             other = _read_about(path.parent)
-            alike = all(other.get(k) == about.get(k) for k in ("method", "config"))
+            # Of another grid too, its voxels' numbers would be drawn at other places of this one.
+            alike = all(other.get(k) == about.get(k) for k in ("method", "config", "space"))
             if alike and other.get("training", {}).get("dataset") == about.get("training", {}).get("dataset"):
                 for subject in other["subjects"]:
                     if subject not in found and (path.parent / "model.safetensors").is_file():
@@ -327,7 +328,7 @@ def _has_truth(run: Run, kind: str) -> bool:
     return run.manifest.simulated and kind == "fs_LR_32k"
 
 
-def _planted(run: Run, ids: NDArray[np.int64], selected: NDArray[np.bool_], module: str) -> NDArray[np.float32] | None:
+def _planted(run: Run, ids: NDArray[np.int64], module: str) -> NDArray[np.float32]:
     """Return 1 where a phantom's voxel was planted for a module, 0 elsewhere."""
     from pipeline.phantom.tuning import planted
 

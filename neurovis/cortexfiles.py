@@ -11,7 +11,7 @@ from typing import Any
 
 from neurovis.cortex import Cortex
 from neurovis.cortexstore import Maps
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import ConfigError
 
 FIGURES = ("png", "svg", "pdf")
 MEDIA = {
@@ -63,9 +63,7 @@ def export(
     DataError
         When the maps are not computed yet.
     """
-    maps = cortex.maps(name, subject, statistic)
-    if maps is None:
-        raise DataError(f"{name}: {statistic} of {subject} is not computed yet; open it in the Cortex tab first")
+    maps = cortex.ready_maps(name, subject, statistic)
     first = next(iter(maps.values()))
     known = kinds(first.space.kind)
     if kind not in known:

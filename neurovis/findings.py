@@ -80,8 +80,16 @@ class Findings:
         for test in tests:
             summary = known[test.metric, test.convention, test.judge]
             words = in_words(test, *choice.runs, higher_is_better=summary.higher_is_better)
-            rows.append({**test.to_dict(), "label": summary.label, "frames": summary.frames, "words": words})
-        return {"runs": choice.runs, "tests": rows, "level": LEVEL}
+            rows.append(
+                {
+                    **test.to_dict(),
+                    "label": summary.label,
+                    "frames": summary.frames,
+                    "sure": established(test),
+                    "words": words,
+                }
+            )
+        return {"runs": choice.runs, "tests": rows}
 
     def budget(self, name: str) -> dict[str, Any]:
         """Return the rows of a run's error budget, or how to get them."""
@@ -131,7 +139,9 @@ class Findings:
             except NeuroVisError as error:
                 return {}, f"The best is not marked: {error}."
             up = {(s.metric, s.judge): s.higher_is_better for s in one.summary}
-            for test in (t for t in tests if t.variant == FULL and t.p_holm * (len(found) - 1) < LEVEL):
+            for test in (
+                t for t in tests if t.variant == FULL and established(t) and t.p_holm * (len(found) - 1) < LEVEL
+            ):
                 winner, loser = (i, j) if (test.difference > 0) == up[test.metric, test.judge] else (j, i)
                 wins.setdefault(_key(test), {}).setdefault(names[winner], set()).add(names[loser])
         best = {key: run for key, beaten in wins.items() for run in beaten if len(beaten[run]) == len(found) - 1}
@@ -142,14 +152,21 @@ class Findings:
         return best, note
 
 
+def established(test: PairedTest) -> bool:
+    """Tell whether there is a difference to speak of: by the test, and with an interval that leaves nought out.
+
+    Wilcoxon's test is of ranks and may find a shift against the sign of the mean, which the words would then belie.
+    """
+    return test.p_holm < LEVEL and test.interval[0] * test.interval[1] > 0
+
+
 def in_words(test: PairedTest, one: str, other: str, *, higher_is_better: bool) -> str:
     """Say what a paired test found: which run is better and by how much, or that no difference is established."""
-    if test.p_holm >= LEVEL:
+    if not established(test):
         return f"No difference established between {one} and {other} (corrected p = {test.p_holm:.3g}, {test.n} clips)."
     better = (test.difference > 0) == higher_is_better
     low, high = sorted(abs(bound) for bound in test.interval)
-    size = f"{abs(test.difference):.3g}"
-    size += f" [{low:.3g}, {high:.3g}]" if test.interval[0] * test.interval[1] > 0 else ""
+    size = f"{abs(test.difference):.3g} [{low:.3g}, {high:.3g}]"
     way = "higher" if test.difference > 0 else "lower"
     verdict = "better" if better else "worse"
     shown = f"corrected p = {test.p_holm:.2g}, {test.n} clips"

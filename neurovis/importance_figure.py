@@ -76,8 +76,10 @@ def draw(
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-    if not limits[0] < limits[1]:
-        raise ConfigError(f"the colour bar must rise, got {limits[0]} to {limits[1]}; give the lower end first")
+    if not limits[0] < limits[1] or not np.isfinite(limits).all():
+        raise ConfigError(
+            f"the colour bar must rise between two numbers, got {limits[0]} to {limits[1]}; give the lower end first"
+        )
     first = next(iter(maps.values()))
     if first.space.kind == "volume":
         return _draw_volume(maps, limits, colours)

@@ -136,7 +136,7 @@ class Renders:
         """Return a job's progress."""
         job = self.jobs.get(key)
         if job is None:
-            return {"state": "failed", "message": "This rendering is not known any more; start it again."}
+            return {"state": "failed", "message": "This job is not known any more; start it again."}
         return job.to_dict()
 
     def stop(self, key: str) -> None:
@@ -182,7 +182,7 @@ def _told(job: Job) -> Iterator[None]:
         job.state, job.message = "failed", str(error)
     except Exception:
         log.exception("rendering %s %s %s failed", job.run, job.clip_id, job.variant)
-        job.state, job.message = "failed", "Rendering failed unexpectedly; the server's log has the details."
+        job.state, job.message = "failed", "It failed unexpectedly; the server's log has the details."
     finally:
         job.ended = time.time()
 

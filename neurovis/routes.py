@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,16 +22,19 @@ from neurovis.renders import Renders
 from neurovis.train_routes import train_router
 from neurovis.twins import Twins
 from pipeline.errors import NeuroVisError
+from pipeline.paths import disk_is_full
 from pipeline.runs import FULL, parse_variant
 
+log = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 _KEEP = {"cache-control": "private, max-age=86400"}
 
 
 def add_routes(app: FastAPI, library: Library, renders: Renders, scratch: Path) -> None:
-    """Put the routes under ``/neurovis/`` and turn every NeuroVisError into one sentence with status 404."""
+    """Put the routes under ``/neurovis/``; a NeuroVisError becomes one sentence (404), a full disk too (507)."""
     app.add_exception_handler(NeuroVisError, _sentence)
+    app.add_exception_handler(OSError, _no_file)
     app.include_router(_router(library, renders), prefix="/neurovis")
     app.include_router(_clip_router(library, scratch), prefix="/neurovis")
     app.include_router(caption_router(library, renders), prefix="/neurovis")
@@ -146,3 +150,12 @@ def _array(values: np.ndarray) -> Response:
 
 async def _sentence(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": str(error)}, 404)
+
+
+async def _no_file(request: Request, error: Exception) -> JSONResponse:
+    """Say in a sentence what the disk refused; the path stays in the log."""
+    log.error("%s", request.url.path, exc_info=error)
+    told = getattr(error, "strerror", None) or type(error).__name__
+    full = disk_is_full(error)
+    what = "make room on the disk and try again" if full else "the server's log has the details"
+    return JSONResponse({"error": f"a file could not be read or written ({told}); {what}"}, 507 if full else 500)

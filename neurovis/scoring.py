@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from neurovis.evaluations import Choice, Evaluations, Place
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import ConfigError, DataError, ResourceError
 from pipeline.paths import ROOT, write_json
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+PACE = {"run", "start", "per_clip", "clips"}
 WORKERS = max(1, min(4, (os.cpu_count() or 2) // 2))  # the other half is for the page
 
 
@@ -89,6 +90,8 @@ class Scoring:
         ------
         ConfigError
             None of the runs can be scored, or all of them are.
+        ResourceError
+            The machine starts no other process.
         """
         with self._table:
             if self.job and self.job.state == "running":
@@ -106,8 +109,15 @@ class Scoring:
                 raise ConfigError("; ".join(reasons) or "every chosen run is scored already under these settings")
             chosen = dict(list(wanted.items())[:1]) if trial else wanted
             already = {name: 0 if again else place.n_done for name, place in chosen.items()}
-            self.job = Job(chosen, already, trial, done={} if trial else dict(already))
-            self.job.process = self._launch(self.job, again)
+            job = Job(chosen, already, trial, done={} if trial else dict(already))
+            try:
+                job.process = self._launch(job, again)
+            except OSError as error:
+                raise ResourceError(
+                    f"scoring: expected to start a process, got {error.strerror or error}; close other programs and "
+                    "score again"
+                ) from error
+            self.job = job
             threading.Thread(target=self._watch, args=(self.job,), daemon=True, name="scoring").start()
             return self.status()
 
@@ -213,11 +223,15 @@ class Scoring:
         """Remember how long a clip took here under these settings."""
         kind = job.runs[name].settings.fingerprint()
         pace = {"run": name, "start": start, "per_clip": per_clip, "clips": clips}
-        write_json(self.evaluations.folder / "pace.json", {**self._book(), f"{kind}/{name}": pace})
+        # An estimate is not worth an evaluation: on a full disk it is forgotten.
+        with contextlib.suppress(OSError, ResourceError):
+            write_json(self.evaluations.folder / "pace.json", {**self._book(), f"{kind}/{name}": pace})
 
     def _book(self) -> dict[str, Any]:
+        """Read what was measured before; lines that are no pace are left out."""
         try:
             found = json.loads((self.evaluations.folder / "pace.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        lines = found.items() if isinstance(found, dict) else ()
+        return {key: pace for key, pace in lines if isinstance(pace, dict) and set(pace) >= PACE}

@@ -50,6 +50,9 @@ def work(request: dict[str, Any], tell: Tell) -> None:
             raise
         except NeuroVisError as error:
             tell(run=one["run"], error=str(error))
+        except OSError as error:
+            told = f"a file could not be read or written ({error.strerror or error}); make room or mend it"
+            tell(run=one["run"], error=f"{one['run']}: {told} and score again, finished clips are kept")
         except Exception as error:
             import traceback
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -37,6 +39,13 @@ def check_space(folder: Path, n_bytes: int) -> None:
         )
 
 
+def disk_is_full(error: BaseException) -> bool:
+    """Tell whether the disk, or the user's share of it, is full; safetensors says so in an error of its own."""
+    wrapped = re.search(r"\(os error (\d+)\)", str(error))
+    code = error.errno if isinstance(error, OSError) else int(wrapped[1]) if wrapped else None
+    return code in {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its place, flushed to disk, when the block ends well."""
@@ -50,8 +59,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
             os.fsync(stream.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except OSError as error:
-        if error.errno == 28:
+    except Exception as error:
+        if disk_is_full(error):
             raise ResourceError(f"{path}: the disk is full; nothing was changed, make room and run again") from error
         raise
     finally:
@@ -73,8 +82,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         if old:
             shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        if error.errno == 28:
+    except Exception as error:
+        if disk_is_full(error):
             raise ResourceError(f"{path}: the disk is full; nothing was changed, make room and run again") from error
         raise
     finally:

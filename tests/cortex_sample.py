@@ -15,6 +15,7 @@ from pipeline.provenance import decoder_source
 
 NAME, SUBJECTS = "sample", ("sub-01", "sub-02")
 DATASET = "phantom-tiny"
+HTML = '<img src=x onerror="window.struck=1">{{7*7}}</script>'
 
 
 def sample_runs() -> ModuleType:
@@ -46,4 +47,27 @@ def name_decoder(home: Path) -> None:
     """Write the first subject's decoder, as it is now, into the manifest of the run ``sample``."""
     file = home / "runs" / NAME / "manifest.json"
     source = decoder_source(home / "decoders" / SUBJECTS[0]).model_dump()
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"decoder": source}))
+
+
+def make_hostile(home: Path) -> None:
+    """Write the run ``hostile``, which holds HTML in every field that is free text."""
+    sample_runs().make_run(home / "runs", "hostile", n_clips=2, combos=((),), dataset="zz")
+    folder = home / "runs" / "hostile"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for key in ("title", "method", "dataset", "subject"):
+        manifest[key] += HTML
+    manifest |= {"labels": [HTML], "notes": [HTML], "config": {HTML: HTML}, "versions": {HTML: HTML}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    clips = [json.loads(line) for line in (folder / "clips.jsonl").read_text().splitlines()]
+    for clip in clips:
+        clip["captions"] = {key: text + HTML for key, text in clip["captions"].items()}
+    (folder / "clips.jsonl").write_text("".join(json.dumps(clip) + "\n" for clip in clips))
+
+
+def make_other(home: Path) -> None:
+    """Write the run ``other``, of the second subject and its decoder."""
+    sample_runs().make_run(home / "runs", "other", n_clips=2, combos=((),), dataset=DATASET, subject=SUBJECTS[1])
+    file = home / "runs" / "other" / "manifest.json"
+    source = decoder_source(home / "decoders" / SUBJECTS[1]).model_dump()
     file.write_text(json.dumps(json.loads(file.read_text()) | {"decoder": source}))

@@ -50,7 +50,7 @@ ABOUT = {
     "requirements.txt": "every dependency, bounded",
     "tests/": "unit tests, the phantom's, and the browser's",
     "training/": "what fits weights: loop, decoders, cross-validation",
-    "training/jobs/": "trainings as processes of their own: queue, supervisor, Slurm, commands",
+    "training/jobs/": "trainings as processes of their own: queue, heartbeat, cancel, resume, Slurm",
     "training/world/": "the phantom's generative models and judges, trained from nothing",
 }
 # Folders whose files are too many, or too alike, for a line each.

@@ -9,7 +9,6 @@ A finished run keeps one state with the chosen weights alone: at full size the o
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -22,7 +21,7 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.errors import CheckpointError, ResourceError
-from pipeline.paths import check_space
+from pipeline.paths import check_space, disk_is_full
 
 FORMAT = 2
 KEPT = 2
@@ -82,8 +81,8 @@ class States:
                 shutil.rmtree(target)
             os.replace(temporary, target)
             _flush_folder(self.folder)
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
+        except Exception as error:  # safetensors tells of a full disk in an error of its own
+            if disk_is_full(error):
                 raise ResourceError(
                     f"{self.folder}: the disk is full; the earlier states are kept, make room and resume"
                 ) from error

@@ -1,5 +1,6 @@
 // Ablate: four switches; truth, full model and the chosen combination in step; what each part is worth over all clips.
 
+import { jobbar } from "./jobbar.js";
 import { button, getJSON, h, later, number, panel, replace, signed } from "./dom.js";
 import { higherIsBetter, scoreLabel, scoreNames } from "./browser.js";
 import { change } from "./charts.js";
@@ -152,10 +153,12 @@ export function mount(root, server) {
     for (const cell of cells) cell.node.setAttribute("aria-pressed", cell.name === name);
   }
 
+  const working = jobbar("Rendering", "Stop rendering", () => stop());
+
   function drawLive(name, there) {
     if (job && job.state !== "done") {
       const share = job.total ? job.done / job.total : null;
-      replace(live, h("progress", share === null ? {} : { max: 1, value: share }), h("span", { class: "nv-mono" }, `${job.message} ${job.total ? `${job.done}/${job.total}` : ""} ${Math.round(job.seconds || 0)} s`), button("Stop rendering", "Stop", stop, { class: "nv-small" }));
+      working(live, share, `${job.message} ${job.total ? `${job.done}/${job.total}` : ""} ${Math.round(job.seconds || 0)} s`);
       return;
     }
     const imported = state.run.source === "videos";

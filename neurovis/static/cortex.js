@@ -51,11 +51,14 @@ export function mount(root, server) {
     opened = state.run;
     const mine = ++turn;
     shown = null;
+    replace(stage); // another run's map must not stand under this one's name
+    readout.textContent = "";
     replace(root, node);
     replace(heading, h("p", { class: "nv-note" }, "Asking what can be shown …"));
     try {
       const [found, colours] = await Promise.all([describe(), tables || getJSON("/neurovis/cortex-colours")]);
       if (mine !== turn) return;
+      if (info && view.subject === info.subject) view.subject = found.subject; // who showed a run's own subject goes on so
       info = found;
       tables = colours;
     } catch (error) {
@@ -77,6 +80,8 @@ export function mount(root, server) {
     settle(info);
     remember();
     drawFrame();
+    stage.setAttribute("aria-busy", "true"); // what is painted is of the choice before, and is faded until it is not
+    saved.show(null);
     if (info.space.kind === "unknown" || (info.reason && view.layer !== CLIP)) return nothing();
     try {
       if (flat(info)) names.show(await surface.open());
@@ -107,6 +112,7 @@ export function mount(root, server) {
     trouble.textContent = message;
     work.need(null);
     replace(stage);
+    stage.removeAttribute("aria-busy");
     shown = null;
     readout.textContent = "";
   }
@@ -132,6 +138,7 @@ export function mount(root, server) {
     const map = flat(info) ? surface.map() : null;
     counts = map ? count(map) : null;
     paint();
+    stage.removeAttribute("aria-busy");
     areas.show(shown, map, info);
     trusted.show(shown, info);
     saved.show(shown);

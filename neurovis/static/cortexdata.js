@@ -25,13 +25,14 @@ export function describe() {
 // Maps of one subject, or null and the job under way where they are not computed.
 export async function maps(info, subject) {
   const base = path(subject, view.statistic);
-  const address = `${base}?${info.decoder.sha256}&${state.run.stamp}&${view.cortical}`;
+  const { cortical } = view; // a tick while the server answers must not name this array by the other space
+  const address = `${base}?${info.decoder.sha256}&${state.run.stamp}&${cortical}`;
   const ready = kept.get(address);
   if (ready) return ready;
   const facts = await getJSON(base);
   if (facts.state !== "ready") return { missing: subject, job: facts.job };
   return once(address, async () => {
-    const buffer = await getArray(`${base}/values${view.cortical ? "?cortical=true" : ""}`, Uint8Array).then((bytes) => bytes.buffer);
+    const buffer = await getArray(`${base}/values${cortical ? "?cortical=true" : ""}`, Uint8Array).then((bytes) => bytes.buffer);
     const names = Object.keys(facts.modules);
     const n = buffer.byteLength / 4 / (names.length + 1);
     const ids = new Int32Array(buffer, 0, n);

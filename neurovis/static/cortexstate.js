@@ -26,7 +26,7 @@ const words = (key) => (asked.get(key) || "").split(",").filter(Boolean);
 const pair = words("limits").map(Number);
 
 export const view = {
-  layer: asked.get("layer") in KINDS ? asked.get("layer") : "map",
+  layer: Object.hasOwn(KINDS, asked.get("layer")) && asked.get("layer") !== "minus" ? asked.get("layer") : "map",
   module: asked.get("module") || "",
   statistic: asked.get("statistic") || "pattern",
   subject: asked.get("brain") || "",
@@ -62,11 +62,12 @@ export function settle(info) {
   if (!modules.includes(view.module)) view.module = modules.includes("anchor") ? "anchor" : modules[0] || "";
   const many = info.subjects.length > 1 && info.space.kind === "fs_LR_32k";
   if (!info.subjects.includes(view.subject) && !(view.subject === MEAN && many)) view.subject = info.subject;
-  if (!(view.statistic in info.statistics)) view.statistic = "pattern";
-  if (!(view.layer in info.layers) && !["map", CLIP].includes(view.layer)) view.layer = "map";
+  if (!Object.hasOwn(info.statistics, view.statistic)) view.statistic = "pattern";
+  if (!Object.hasOwn(info.layers, view.layer) && !["map", CLIP].includes(view.layer)) view.layer = "map";
   const [what, name] = view.minus.split(":");
   const fits = what === "module" ? modules.includes(name) && name !== view.module : what === "subject" && many && info.subjects.includes(name) && name !== view.subject;
   if (!fits) view.minus = "";
+  view.threshold = Math.min(view.threshold, KINDS[kind()].reach); // one of another layer may lie beyond this one's slider
 }
 
 // What the browser repaints by itself, without another array.

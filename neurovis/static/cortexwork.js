@@ -9,6 +9,9 @@ export function computing(server, onready) {
   let timer = null;
   let job = null; // its key on the server
   let wanted = null; // what is waited for
+  const bar = h("progress", { max: 1, "aria-label": "Computing" });
+  const said = h("p", { class: "nv-mono" });
+  const halt = button("Stop computing", "Stop", stop, { class: "nv-small" });
   const refused = new Set(); // what was stopped or failed, not to be begun by itself again
 
   const nameOf = (need) => [state.run.name, need.missing, need.recording ? "recording" : view.statistic].join("/");
@@ -52,8 +55,11 @@ export function computing(server, onready) {
     job = told.key ?? job;
     const share = told.total ? told.done / told.total : null;
     const about = `${wanted.missing}: ${told.message}${told.total ? ` (${Math.round(share * 100)} %)` : ""}, ${Math.round(told.seconds ?? 0)} s`;
-    const bar = h("progress", share === null ? { "aria-label": "Computing" } : { value: share, max: 1, "aria-label": "Computing" });
-    replace(node, h("p", {}, "Computing on this machine, once; it is kept for the next time."), bar, h("p", { class: "nv-mono" }, about), button("Stop computing", "Stop", stop, { class: "nv-small" }));
+    if (share === null) bar.removeAttribute("value");
+    else bar.value = share;
+    said.textContent = about;
+    // Made once and told anew: a button that is replaced all the time can be neither clicked nor kept in focus.
+    if (halt.parentNode !== node) replace(node, h("p", {}, "Computing on this machine, once; it is kept for the next time."), bar, said, halt);
     timer = setTimeout(ask, 400);
     return undefined;
   }
@@ -69,10 +75,11 @@ export function computing(server, onready) {
   }
 
   async function stop() {
+    const need = wanted;
     clearTimeout(timer);
     replace(node, h("p", {}, "Stopping …"));
-    await server.stop(job);
-    timer = setTimeout(ask, 300);
+    await server.stop(job).catch(() => {}); // what became of it is asked next
+    if (need === wanted) timer = setTimeout(ask, 300);
   }
   return { node, need };
 }

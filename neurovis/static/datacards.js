@@ -50,7 +50,7 @@ export function cards(choose, make) {
   // How many levels have a caption for every clip.
   function worded(who) {
     const whole = Object.values(who.worded).filter((n) => n === who.n_clips.all).length;
-    return whole ? `${whole} of 4 levels` : "none";
+    return whole ? `${whole} of 4` : "none";
   }
 
   function unmade(one) {

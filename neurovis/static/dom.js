@@ -66,7 +66,7 @@ export function later(work) {
 
 export async function getJSON(path) {
   const response = await fetch(path);
-  const body = await response.json();
+  const body = await response.json().catch(() => ({})); // a failure of the server's own comes as plain text
   if (!response.ok) throw new Error(body.error || `the server answered ${response.status}`);
   return body;
 }

@@ -49,7 +49,7 @@ export function mount(root, server) {
     if (choice.judges === null) {
       const simulated = choice.runs.every((name) => known.runs.find((run) => run.name === name).simulated);
       choice.judges = known.judges.filter((judge) => !judge.reason && judge.only_simulated && simulated).map((judge) => judge.key);
-    }
+    } else choice.judges = choice.judges.filter((key) => known.judges.some((judge) => judge.key === key));
     opened = state.run.name;
   }
 

@@ -6,6 +6,7 @@ import { choice, figures, isControl, keyOf, marked, nameOf, query, remember, sco
 import { state } from "./state.js";
 
 const note = (text, broken = false) => h("p", { class: `nv-note${broken ? " nv-broken" : ""}` }, text);
+const told = (runs) => (runs.every((run) => run.simulated) ? "Simulated data. " : runs.some((run) => run.simulated) ? `Simulated data: ${runs.filter((run) => run.simulated).map((run) => run.run).join(", ")}. ` : "");
 const cache = new Map(); // answers of this view, by address; emptied when runs were scored again
 
 export const forget = () => cache.clear();
@@ -31,7 +32,7 @@ export function errorbudget() {
     if (run !== state.run) return;
     if (!found.rows.length) return void replace(body, note(`${run.name}: ${found.note}`), found.command ? h("div", { class: "nv-command" }, h("code", {}, found.command)) : null);
     const metrics = [...new Set(found.rows.map((row) => row.metric))];
-    replace(body, note(`${run.name}, ${found.rows[0].n} clips. Dot: mean; line: 95 % interval, where it was kept; dashed: chance. Figures: ${[...new Set(found.rows.map((row) => row.origin))].join(", ")}. Frames: ${[...new Set(found.rows.map((row) => row.frames))].join("; ")}.`), metrics.map((metric) => {
+    replace(body, note(`${run.simulated ? "Simulated data. " : ""}${run.name}, ${found.rows[0].n} clips. Dot: mean; line: 95 % interval, where it was kept; dashed: chance. Figures: ${[...new Set(found.rows.map((row) => row.origin))].join(", ")}. Frames: ${[...new Set(found.rows.map((row) => row.frames))].join("; ")}.`), metrics.map((metric) => {
       const rows = found.rows.filter((row) => row.metric === metric);
       const { label_of_metric: label = metric, convention, judge, higher_is_better: up, frames } = rows[0];
       const plot = intervalplot(rows.map((row) => ({ ...row, title: row.label, kind: row.step })), label);
@@ -97,7 +98,7 @@ export function distributions(changed) {
       });
       if (!rows.some((row) => row.clips.length)) return void replace(body, note("This figure is not defined for any clip."));
       const plot = stripplot(rows, nameOf(score));
-      replace(body, boxed(plot, "Clip by clip"), note(`${score.higher_is_better ? "Higher is better" : "Lower is better"}. Solid line: the run's mean; dashed: chance. Dots are spread up and down so that equal values can be seen.`),
+      replace(body, boxed(plot, "Clip by clip"), note(`${told(runs)}${score.higher_is_better ? "Higher is better" : "Lower is better"}. Solid line: the run's mean; dashed: chance. Dots are spread up and down so that equal values can be seen.`),
         saver(plot, `evaluation_clips_${score.metric}_${score.convention}${marked(runs)}`));
     } catch (error) {
       if (mine === turn) replace(body, note(error.message, true));
@@ -144,7 +145,7 @@ export function pairs() {
       const found = await ask(`/neurovis/evaluations/paired?${query([first, second])}`);
       if (mine !== turn) return;
       if (found.reason) return void replace(body, note(found.reason, true));
-      replace(body, table(found, first, second), h("div", { class: "nv-scattered" }));
+      replace(body, table(found, first, second, told(both)), h("div", { class: "nv-scattered" }));
       await scatter(body.lastChild, both, first, second, () => mine === turn);
     } catch (error) {
       if (mine === turn) replace(body, note(error.message, true));
@@ -163,13 +164,13 @@ export function pairs() {
     return undefined;
   }
 
-  function table(found, first, second) {
+  function table(found, first, second, simulated) {
     return h("div", {}, h("div", { class: "nv-tablebox nv-scroll", tabindex: 0, role: "region", "aria-label": "Paired tests" }, h("table", { class: "nv-pairtable" },
       h("thead", {}, h("tr", {}, ["Metric", "difference", "95 % interval", "corrected p", "clips", "in words"].map((name) => h("th", { scope: "col" }, name)))),
-      h("tbody", {}, found.tests.map((test) => h("tr", { "data-figure": keyOf(test), "data-sure": test.p_holm < found.level ? "yes" : null },
+      h("tbody", {}, found.tests.map((test) => h("tr", { "data-figure": keyOf(test), "data-sure": test.sure ? "yes" : null },
         h("th", { scope: "row" }, test.label, h("small", {}, [test.judge, test.convention].filter(Boolean).join(" · "))), h("td", {}, signed(test.difference)),
         h("td", {}, `${number(test.interval[0])} … ${number(test.interval[1])}`), h("td", { title: `uncorrected ${test.p.toPrecision(3)}, Bonferroni ${test.p_bonferroni.toPrecision(3)}` }, test.p_holm < 0.001 ? "< 0.001" : number(test.p_holm)),
-        h("td", {}, test.n), h("td", { class: "nv-inwords" }, test.words)))))), note(`Difference: ${first} less ${second}, the mean over clips that both have.`));
+        h("td", {}, test.n), h("td", { class: "nv-inwords" }, test.words)))))), note(`${simulated}Difference: ${first} less ${second}, the mean over clips that both have.`));
   }
 
   return { node, draw };

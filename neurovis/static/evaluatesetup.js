@@ -5,6 +5,7 @@ import { choice, remember, request, scored } from "./evaluatestate.js";
 import { state } from "./state.js";
 
 const ABOUT = { corrected: "what a metric's name means", paper: "what released code computes", both: "the two side by side" };
+const CHOICES = ".nv-evalgrid input, .nv-evalgrid button";
 const WORKING = ["running"];
 
 export const pace = (seconds) => (seconds < 1.5 ? "about a second" : seconds < 90 ? `about ${Math.round(seconds)} s` : seconds < 5400 ? `about ${Math.round(seconds / 60)} min` : `about ${(seconds / 3600).toFixed(1)} h`);
@@ -97,6 +98,7 @@ export function setup(server, changed, ended) {
 
   function draw() {
     if (!known) return;
+    const held = [...node.querySelectorAll(CHOICES)].indexOf(document.activeElement); // choices are made anew, in one order
     const ordered = [...known.runs].sort((a, b) => rank(a) - rank(b));
     replace(runs, h("h3", { class: "nv-sub" }, "Runs ", h("span", {}, `${choice.runs.length} of ${ordered.length} chosen`)),
       h("div", { class: "nv-evallist", role: "group", "aria-label": "Runs to score" }, ordered.map(runRow)));
@@ -108,6 +110,7 @@ export function setup(server, changed, ended) {
       h("h3", { class: "nv-sub" }, "And"),
       tick("Five controls", "the truth itself, blurred, grey, reversed, and another clip: what a score is worth", choice.controls, (on) => { choice.controls = on; change(); }),
       tick("Shuffle test", "100 orders of each clip's frames: most of the time that scoring takes", choice.shuffle, (on) => { choice.shuffle = on; change(); }));
+    if (held >= 0) node.querySelectorAll(CHOICES)[held]?.focus();
     drawBar();
     replace(lines, (overview?.commands ?? []).map((line) => h("div", { class: "nv-command" }, h("code", {}, line), button("Copy the command", icon("copy"), (event) => copy(event, line)))));
   }
@@ -165,13 +168,20 @@ export function setup(server, changed, ended) {
     return undefined;
   }
 
+  // Made once and told anew: a button that is replaced twice a second can be neither clicked nor kept in focus.
+  const progress = h("progress", { "aria-label": "Clips scored" });
+  const counted = h("span", { class: "nv-mono nv-evalcount" });
+  const message = h("span", { class: "nv-note" });
+  const halt = button("Stop; finished clips are kept", "Stop", () => server.stop({}).catch(() => {}), { class: "nv-small" });
+
   function drawJob() {
-    const share = job.total && !job.trial ? { max: job.total, value: job.done } : {};
     const left = job.left ? ` · ${pace(job.left)} left` : "";
-    replace(bar, h("progress", { "aria-label": "Clips scored", ...share }),
-      h("span", { class: "nv-mono nv-evalcount" }, `${job.trial ? "" : `${job.done} of ${job.total} clips · `}${Math.round(job.seconds)} s${left}`),
-      button("Stop; finished clips are kept", "Stop", () => server.stop({}), { class: "nv-small" }),
-      h("span", { class: "nv-note" }, [job.run, job.message].filter(Boolean).join(": ")));
+    const share = job.total && !job.trial ? { max: job.total, value: job.done } : null;
+    if (share) Object.assign(progress, share);
+    else progress.removeAttribute("value");
+    counted.textContent = `${job.trial ? "" : `${job.done} of ${job.total} clips · `}${Math.round(job.seconds)} s${left}`;
+    message.textContent = [job.run, job.message].filter(Boolean).join(": ");
+    if (halt.parentNode !== bar) replace(bar, progress, counted, halt, message);
     return undefined;
   }
 

@@ -209,6 +209,7 @@ export async function start() {
   }
   state.loaded = true;
   const good = state.runs.filter((run) => !run.error);
+  state.beside = state.beside.filter((name) => good.some((run) => run.name === name)); // a link may be older than the runs
   const wanted = good.find((run) => run.name === address.get("run")) || good[0];
   emit("runs");
   if (wanted) await open(wanted.name);

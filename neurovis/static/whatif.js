@@ -1,5 +1,6 @@
 // What-if: edit a clip's texts, render from the words, and compare: truth, as decoded, from the words.
 
+import { jobbar } from "./jobbar.js";
 import { button, getJSON, h, number, panel, replace, signed } from "./dom.js";
 import { change } from "./charts.js";
 import { screen, swap, transport } from "./player.js";
@@ -170,10 +171,13 @@ export function whatIf(server) {
     drawResult();
   }
 
+  const working = jobbar("Rendering", "Stop rendering", () => stop());
+
   function drawLive() {
     if (job) {
-      const share = job.total ? { max: 1, value: job.done / job.total } : {};
-      replace(live, h("progress", { ...share, "aria-label": "Rendering" }), h("span", { class: "nv-mono" }, `${job.clip_id && job.clip_id !== state.clip ? `${job.clip_id}: ` : ""}${job.message} ${job.total ? `${job.done}/${job.total}` : ""} ${Math.round(job.seconds || 0)} s`), button("Stop rendering", "Stop", stop, { class: "nv-small", disabled: job.stopping }));
+      const of = job.clip_id && job.clip_id !== state.clip ? `${job.clip_id}: ` : "";
+      const count = job.total ? `${job.done}/${job.total}` : "";
+      working(live, job.total ? job.done / job.total : null, `${of}${job.message} ${count} ${Math.round(job.seconds || 0)} s`, Boolean(job.stopping));
       return;
     }
     const why = refusal();

@@ -189,14 +189,13 @@ def read_texts(path: Path) -> list[str]:
         Missing or damaged file, an older format, a pickle that holds anything but texts.
     """
     raw = _pickle_of(path)
+    texts: list[str] = []
     try:
-        found = _Machine(str(path)).run(raw)
+        _flatten(_Machine(str(path)).run(raw), texts, 0, str(path))
     except DataError:
         raise
     except (ValueError, TypeError, IndexError, KeyError, AttributeError, UnicodeError, OverflowError) as error:
         raise DataError(f"{path}: the pickle is damaged ({type(error).__name__}); fetch the file again") from error
-    texts: list[str] = []
-    _flatten(found, texts, 0, str(path))
     return texts
 
 
@@ -266,12 +265,16 @@ def _pickle_of(path: Path) -> bytes:
 
 
 def _flatten(value: Any, into: list[str], depth: int, where: str) -> None:
-    """Gather the texts of nested lists and arrays in order."""
+    """Gather the texts of nested lists and arrays in order.
+
+    A short pickle may name one list a million times, a million times over; as an empty one inside is refused, every
+    list that is entered adds a text, and the limit of texts ends the walk.
+    """
     if isinstance(value, _Made):
         value = _array_texts(value, where)
     if isinstance(value, str):
         into.append(value)
-    elif isinstance(value, list | tuple) and depth < MAX_DEPTH:
+    elif isinstance(value, list | tuple) and depth < MAX_DEPTH and (value or not depth):
         for item in value:
             _flatten(item, into, depth + 1, where)
     else:
@@ -304,4 +307,6 @@ def _texts_of(kind: Any, raw: Any, where: str) -> list[str]:
     width = int(code[1:])
     if not isinstance(raw, bytes) or not width or len(raw) % (4 * width):
         raise DataError(f"{where}: the texts are cut short; fetch the file again")
+    if len(raw) // (4 * width) > MAX_TEXTS:
+        raise DataError(f"{where}: holds more than {MAX_TEXTS} texts, so it is refused")
     return [str(text) for text in np.frombuffer(raw, dtype=f"{order}U{width}")]

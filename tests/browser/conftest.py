@@ -87,6 +87,8 @@ def served_cortex(tmp_path_factory, phantom_home) -> Iterator[str]:
     slices = Space(kind="volume", shape=(40, 20, 3))
     facts = {"dataset": "slices", "truth": False, "simulated": False, "space": slices}
     cortex_sample.sample_runs().make_run(home / "runs", "volume", n_clips=2, combos=((),), **facts)
+    cortex_sample.make_hostile(home)
+    cortex_sample.make_other(home)
     _import_peer(home)
     yield from _serve(home, "none")
 

@@ -257,8 +257,10 @@ def test_the_routes_answer_with_figures_or_a_sentence(kept, tmp_path):
         assert [one["state"] for one in found["runs"]] == ["scored", "scored"]
         values = client.get(f"/neurovis/evaluations/clips?{query}&metric=ssim&of=corrected").json()
         assert {run: len(clips) for run, clips in values.items()} == {ONE: 5, TWO: 4}
+        both = [{(s["metric"], s["judge"]) for s in one["scores"] if s["variant"] == "full"} for one in found["runs"]]
         tests = client.get(f"/neurovis/evaluations/paired?{query}").json()["tests"]
-        assert {"ssim", "psnr", "hue_pcc", "epe", "caption_bleu1_anchor"} <= {one["metric"] for one in tests}
+        assert {(test["metric"], test["judge"]) for test in tests} == both[0] & both[1]
+        assert {"ssim", "psnr", "hue_pcc", "epe"} <= {test["metric"] for test in tests}
         saved = client.get(f"/neurovis/evaluations/export.md?{query}")
         assert "_simulated.md" in saved.headers["content-disposition"]
         assert "at least one run" in client.get("/neurovis/evaluations").json()["error"]
