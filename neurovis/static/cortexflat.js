@@ -91,6 +91,7 @@ export function flatView(onpoint) {
     const vertices = map.vertex;
     for (let pixel = 0; pixel < pixels.length; pixel++) pixels[pixel] = colour[vertices[pixel]];
     canvas.getContext("2d").putImageData(image, 0, 0);
+    moved();
     canvas.dataset.painted = Number(canvas.dataset.painted) + 1;
     canvas.dataset.paintMs = (performance.now() - began).toFixed(2);
   }
@@ -99,6 +100,7 @@ export function flatView(onpoint) {
   function frame(dense, close) {
     const whole = { x: 0, y: 0, width: map.width, height: map.height };
     part = close ? around(dense) || whole : whole;
+    moved();
     const { x, y, width, height } = part;
     node.style.aspectRatio = `${width} / ${height}`;
     node.style.maxWidth = `min(1380px, ${Math.round((72 * width) / height)}vh)`; // never taller than the window
@@ -166,8 +168,15 @@ export function flatView(onpoint) {
     onpoint(null);
   }
 
+  // Where the canvas lies in the window: asked for anew only when it may have moved, as the answer takes a layout.
+  let box = null;
+  const moved = () => { box = null; };
+  for (const what of ["scroll", "resize"]) window.addEventListener(what, moved, { capture: true, passive: true });
+  new ResizeObserver(moved).observe(canvas);
+  node.addEventListener("pointerenter", moved);
+
   function follow(event) {
-    const box = canvas.getBoundingClientRect();
+    box ||= canvas.getBoundingClientRect();
     look(((event.clientX - box.left) / box.width) * canvas.width, ((event.clientY - box.top) / box.height) * canvas.height, false);
   }
   node.addEventListener("pointermove", follow);

@@ -128,3 +128,26 @@ def test_a_busy_port_is_one_line_and_status_2(tmp_path):
     assert done.stderr.startswith("error: cannot listen")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "home").exists()
+
+
+def test_answers_on_a_kept_connection_are_not_held_back():
+    import asyncio
+
+    from neurovis.server import _listen
+
+    async def told() -> int:
+        found = asyncio.get_running_loop().create_future()
+        listener = _listen("127.0.0.1", 0)
+
+        def answer(reader, writer) -> None:
+            found.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        server = await asyncio.start_server(answer, sock=listener)
+        _, writer = await asyncio.open_connection(*listener.getsockname())
+        option = await found
+        writer.close()
+        server.close()
+        return option
+
+    assert asyncio.run(told())
