@@ -194,15 +194,22 @@ class Samples:
             subject = self.subjects[number]
             own = rows[self.owner[rows] == number]
             clip, repeat = self.clip[own], self.repeat[own]
-            x = self.values[subject][clip, repeat]
             n_repeats = self.values[subject].shape[1]
+            x = self._volumes(subject, clip, repeat)
             if generator is not None and self.repeats == "mixed" and n_repeats > 1:
                 other = (repeat + torch.randint(1, n_repeats, repeat.shape, generator=generator)) % n_repeats
                 share = torch.rand(len(own), 1, generator=generator) / 2
                 share = (share * self.present[subject][clip, other][:, None]).to(x.device)
-                x = (1 - share) * x + share * self.values[subject][clip, other]
+                # In place: the copies were most of the time that a step waited for its batch.
+                x = x.mul_(1 - share).add_(self._volumes(subject, clip, other).mul_(share))
             fmri[subject] = x
         return fmri, rows
+
+    def _volumes(self, subject: str, clip: Tensor, repeat: Tensor) -> Tensor:
+        """Return a new array (B, n_inputs) of some clips' repeats."""
+        values = self.values[subject]
+        which = (clip * values.shape[1] + repeat).to(values.device, non_blocking=True)
+        return values.flatten(0, 1).index_select(0, which)
 
 
 def averages(clipsets: Mapping[str, ClipSet], targets: Targets, n_volumes: int) -> dict[str, tuple[Tensor, Tensor]]:

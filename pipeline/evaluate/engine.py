@@ -205,6 +205,10 @@ _WORKER: list[Worker] = []  # of a child process, made once
 
 
 def _begin(source: Source, settings: Settings) -> None:
+    from threadpoolctl import threadpool_limits
+
+    # One process a core: BLAS threads of their own would wait for each other, and twice the time go by.
+    threadpool_limits(1)
     _WORKER[:] = [Worker(source, settings)]
 
 
