@@ -31,7 +31,10 @@ def describe_space(space: Space | VoxelSpace | None, dataset: str, home: Path) -
         ``kind``; ``shape`` and ``affine`` of a volume; ``mni`` (the template's name or None); ``told``, a sentence.
     """
     if space is None or space.kind == "unknown":
-        told = "The position of these voxels is not known, so they cannot be drawn; import the data from its raw files."
+        told = (
+            "The position of these voxels is not known, so they cannot be drawn. The Data tab finds it again from the "
+            "raw files (python -m pipeline recover-index), or import those."
+        )
         return {"kind": "unknown", "mni": None, "told": told}
     if space.kind == "fs_LR_32k":
         return {"kind": space.kind, "mni": None, "told": "Cortical vertices of the HCP's fs_LR 32k mesh."}

@@ -61,16 +61,31 @@ def _phantom() -> list[str]:
     if isinstance(found, str):
         return [f"The phantom at CC2017's own counts: {found}."]
     made, read = found["generate"], found["import"]
+    counts = f"{made['n_runs']} runs of {read['n_voxels_seen']:,} grayordinates, {read['n_clips']['test']:,} test clips"
+    rows = [
+        ("made", made["films_s"] + made["runs_s"], made),
+        (f"imported, {read['n_voxels']:,} voxels chosen", read["import_s"], read),
+    ]
+    if "train" in found:
+        trained = found["train"]
+        rows.append(("read and encoded", trained["read_s"], trained))
+        rows.append((f"decoders trained on {trained['n_samples']:,} samples", trained["train_s"], trained))
+    if "render" in found:
+        rows.append(("test clips decoded and rendered", found["render"]["render_s"], found["render"]))
+    if "score" in found:
+        rows.append(("scored: pixel, hue and flow", found["score"]["score_s"], found["score"]))
     return [
-        f"The phantom at CC2017's own counts ({made['n_runs']} runs of {read['n_voxels_seen']:,} grayordinates, one "
-        f"subject, {found['cores']} cores, {found['date']}): made in {made['films_s'] + made['runs_s']:.0f} s, "
-        f"imported with its voxels chosen ({read['n_voxels']:,}) in {read['import_s']:.0f} s and "
-        f"{read['peak_gib']:.1f} GiB.",
+        "",
+        f"One subject of the phantom at CC2017's own counts ({counts}), {found['cores']} cores, {found['date']}:",
+        "",
+        "| stage | seconds | largest process |",
+        "|---|---|---|",
+        *(f"| {name} | {seconds:.0f} | {stage['peak_gib']:.1f} GiB |" for name, seconds, stage in rows),
     ]
 
 
 def _ms(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.1f} s"
+    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
 BLOCK = START, END, figures
