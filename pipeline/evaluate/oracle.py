@@ -98,8 +98,9 @@ def evaluate(
     def add(name: str, found: Values, chance: float, frames: str, judge: str | None, higher: bool = True) -> None:
         low, high = bootstrap_interval(found, rng)
         values[name] = found
+        mean = float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")
         summary[name] = Score(
-            value=float(np.nanmean(found)), chance=chance, n=int(np.isfinite(found).sum()), judge=judge,
+            value=mean, chance=chance, n=int(np.isfinite(found).sum()), judge=judge,
             frames=frames, higher_is_better=higher, label=LABELS[name], interval=(low, high),
         )  # fmt: skip
 
