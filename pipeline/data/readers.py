@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from pipeline.data.bids import is_bids, scan_bids
 from pipeline.data.bids_reader import read_bids_subject
 from pipeline.data.captions import read_trial_captions
-from pipeline.data.cc2017 import is_cc2017, read_cc2017_subject, scan_cc2017
-from pipeline.data.cc2017_pt import is_cc2017_pt, scan_cc2017_pt
+from pipeline.data.cc2017 import Cc2017Layout, is_cc2017, read_cc2017_subject, scan_cc2017
+from pipeline.data.cc2017_pt import TensorLayout, is_cc2017_pt, scan_cc2017_pt
 from pipeline.data.cc2017_pt_reader import TensorSubjectReader
 from pipeline.data.hcp7t import TR as HCP_TR
-from pipeline.data.hcp7t import is_hcp7t, scan_hcp7t
+from pipeline.data.hcp7t import HcpLayout, is_hcp7t, scan_hcp7t
 from pipeline.data.hcp7t_reader import HcpSubjectReader
 from pipeline.data.options import ImportOptions, Progress
 from pipeline.data.store import SubjectData
 from pipeline.errors import DataError
+
+Layout = TypeVar("Layout", Cc2017Layout, TensorLayout, HcpLayout)
 
 
 class Reader(Protocol):
@@ -48,55 +50,56 @@ def find_layout(root: Path) -> str:
     )
 
 
-class Cc2017Reader:
+class _Scanned(Generic[Layout]):
+    """A scanned folder of films and runs, with the choices of its import."""
+
+    simulated = False
+
+    def __init__(self, layout: Layout, options: ImportOptions, captions: Path | None, tr: float) -> None:
+        self.layout: Layout = layout
+        self.options, self.captions = options, captions
+        self.title, self.subjects = layout.title, sorted(layout.subjects)
+        self.tr: float | None = tr
+        self.notes: list[str] = []
+
+
+class Cc2017Reader(_Scanned[Cc2017Layout]):
     """CC2017's raw CIFTI layout."""
 
     layout_name = "cc2017"
 
     def __init__(self, root: Path, options: ImportOptions, captions: Path | None) -> None:
-        self.layout = scan_cc2017(root)
-        self.options, self.captions = options, captions
-        self.title, self.simulated = self.layout.title, self.layout.simulated
-        self.tr: float | None = self.layout.tr
-        self.subjects = sorted(self.layout.subjects)
-        self.notes: list[str] = []
+        layout = scan_cc2017(root)
+        super().__init__(layout, options, captions, layout.tr)
+        self.simulated = layout.simulated
 
     def read(self, subject: str, progress: Progress | None = None) -> SubjectData:
         """Read one subject, whole."""
         return read_cc2017_subject(self.layout, subject, self.options, self.captions, progress)
 
 
-class Cc2017TensorReader:
+class Cc2017TensorReader(_Scanned[TensorLayout]):
     """CC2017's preprocessed tensors."""
 
     layout_name = "cc2017-pt"
 
     def __init__(self, root: Path, options: ImportOptions, captions: Path | None) -> None:
-        self.layout = scan_cc2017_pt(root)
-        self.options, self.captions = options, captions
-        self.title, self.simulated = self.layout.title, self.layout.simulated
-        self.tr: float | None = self.layout.tr
-        self.subjects = sorted(self.layout.subjects)
-        self.notes: list[str] = []
+        layout = scan_cc2017_pt(root)
+        super().__init__(layout, options, captions, layout.tr)
+        self.simulated = layout.simulated
 
     def read(self, subject: str, progress: Progress | None = None) -> SubjectData:
         """Read one subject, whole."""
         return TensorSubjectReader(self.layout, subject, self.options, self.captions, progress).read()
 
 
-class HcpReader:
+class HcpReader(_Scanned[HcpLayout]):
     """The HCP's 7T movie runs."""
 
     layout_name = "hcp7t"
-    simulated = False
 
     def __init__(self, root: Path, options: ImportOptions, captions: Path | None) -> None:
-        self.layout = scan_hcp7t(root, options)
-        self.options, self.captions = options, captions
-        self.title = self.layout.title
-        self.tr: float | None = HCP_TR
-        self.subjects = sorted(self.layout.subjects)
-        self.notes: list[str] = []
+        super().__init__(scan_hcp7t(root, options), options, captions, HCP_TR)
 
     def read(self, subject: str, progress: Progress | None = None) -> SubjectData:
         """Read one subject, whole."""
