@@ -25,7 +25,7 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.errors import CheckpointError, ConfigError
-from training import processes, tracking
+from training import compiling, processes, tracking
 from training.config import LoopConfig
 from training.optimiser import average, learning_rate, optimiser
 from training.progress import ProgressLog
@@ -82,7 +82,7 @@ def fit(
     if task.n_samples < 2:
         raise ConfigError(f"{task.name}: training needs at least 2 samples, got {task.n_samples}; add runs")
     accelerator = processes.accelerator(config, device, trackers, folder.parent.parent / "tracked")
-    with borrowed():
+    with borrowed(), compiling.compiled(task.module, config.compile, device, log or ProgressLog(None)):
         run = _Run(task, config, folder, seed, accelerator, log or ProgressLog(None))
         state = run.begin(resume)
         if not state.done:
@@ -251,7 +251,8 @@ class _Run:
             own = {name: value.detach().clone() for name, value in self.task.module.state_dict().items()}
             self.task.module.load_state_dict(self.kept())
             self.task.module.eval()
-            scores = processes.from_first(validate())
+            with compiling.uncompiled(config.compile):
+                scores = processes.from_first(validate())
             self.task.module.load_state_dict(own)
             line |= {f"val_{name}": round(float(value), 6) for name, value in scores.items()}
             better = state.best is None or scores["score"] > state.best
