@@ -41,12 +41,12 @@ def parts_of(module: nn.Module) -> list[nn.Module]:
 def missing_tools(device: str) -> str | None:
     """Return what this machine lacks to compile for a device (``cpu`` or a card), or None where all is there."""
     if device == "cpu":
-        usual = {"darwin": ("clang++",), "win32": ("cl",)}.get(sys.platform, ("g++",))
-        names, what = (os.environ["CXX"],) if os.environ.get("CXX") else usual, "C++ compiler"
+        what, named, usual = "C++ compiler", "CXX", {"darwin": ["clang++"], "win32": ["cl"]}.get(sys.platform, ["g++"])
     else:
-        names, what = (os.environ["CC"],) if os.environ.get("CC") else ("gcc", "clang"), "C compiler"
+        what, named, usual = "C compiler", "CC", ["gcc", "clang"]
         if find_spec("triton") is None:
             return "the package triton"
+    names = [os.environ[named]] if os.environ.get(named) else usual
     if not any(shutil.which(name) for name in names):
         return f"a {what} ({' or '.join(names)})"
     if not (Path(sysconfig.get_paths()["include"]) / "Python.h").is_file():

@@ -82,15 +82,16 @@ def fit(
     if task.n_samples < 2:
         raise ConfigError(f"{task.name}: training needs at least 2 samples, got {task.n_samples}; add runs")
     accelerator = processes.accelerator(config, device, trackers, folder.parent.parent / "tracked")
-    with borrowed(), compiling.compiled(task.module, config.compile, device, log or ProgressLog(None)):
+    with borrowed():
         run = _Run(task, config, folder, seed, accelerator, log or ProgressLog(None))
-        state = run.begin(resume)
-        if not state.done:
-            tracking.begin(accelerator, task.name, state.step, folder.parent)
-            try:
-                run.train(state, progress, stop or (lambda: False))
-            finally:
-                tracking.end(accelerator)
+        with compiling.compiled(task.module, config.compile, device, run.log):
+            state = run.begin(resume)
+            if not state.done:
+                tracking.begin(accelerator, task.name, state.step, folder.parent)
+                try:
+                    run.train(state, progress, stop or (lambda: False))
+                finally:
+                    tracking.end(accelerator)
     task.module.eval()
     return state
 

@@ -24,15 +24,15 @@ needs_compiler = pytest.mark.skipif(
 )
 
 
-def sad() -> SAD:
+def sad(dropout: float) -> SAD:
     torch.manual_seed(0)
-    config = {"hidden": 14, "mlp_hidden": (18,), "dropout": 0.0, "refiner_layers": 0}
+    config = {"hidden": 14, "mlp_hidden": (18,), "dropout": dropout, "refiner_layers": 0}
     return SAD(SADConfig(**config), SIZES, 1)
 
 
-def sad_task(called: list[bool] | None = None) -> Task:
+def sad_task(called: list[bool] | None = None, dropout: float = 0.0) -> Task:
     """A tiny SAD on samples of which each batch holds another number from each subject."""
-    module, draws = sad(), torch.Generator().manual_seed(2)
+    module, draws = sad(dropout), torch.Generator().manual_seed(2)
     x = torch.randn(N, 13, generator=draws)
     text = torch.randn(N, ds.N_TOKENS, ds.D_TEXT, generator=draws)
     module.prepare(text)
@@ -56,6 +56,7 @@ def test_a_compiled_training_has_the_losses_of_an_uncompiled_one_and_does_not_mi
     plain, quick = sad_task(), sad_task(called := [])
     fit(plain, LOOP, tmp_path / "plain")
     on = LOOP.model_copy(update={"compile": True})
+    torch.compiler.reset()  # what another test has compiled is not found again
     torch._dynamo.utils.counters.clear()
     fit(quick, on, tmp_path / "quick", log=ProgressLog(tmp_path / "progress.jsonl"))
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1, "the MLP, once: not for every batch"
@@ -74,6 +75,19 @@ def test_a_compiled_training_has_the_losses_of_an_uncompiled_one_and_does_not_mi
     for loop, folder in ((on, "plain"), (LOOP, "quick")):
         with pytest.raises(CheckpointError, match=r"another loop \(compile\)"):
             fit(sad_task(), loop, tmp_path / folder)
+
+
+@needs_compiler
+def test_a_compiled_training_with_dropout_goes_on_to_the_very_weights(tmp_path):
+    on = LOOP.model_copy(update={"compile": True, "ema": 0.9})
+    whole, taken = sad_task(dropout=0.3), sad_task(dropout=0.3)
+    fit(whole, on, tmp_path / "whole")
+    answers = iter([False, False, False, True])
+    assert fit(sad_task(dropout=0.3), on, tmp_path / "taken", stop=lambda: next(answers)).step == 4
+    torch.manual_seed(8)
+    assert fit(taken, on, tmp_path / "taken").step == 6
+    for name, value in whole.module.state_dict().items():
+        assert torch.equal(value, taken.module.state_dict()[name]), name
 
 
 def test_a_state_from_before_there_was_compiling_can_be_taken_up():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.data import load
 from pipeline.errors import ConfigError, NeuroVisError
 from training.jobs import array, queue, slurm
 from training.jobs.renders import read_arguments
@@ -181,6 +183,16 @@ def test_cancelling_takes_the_whole_array_back_and_one_ended_by_slurm_is_lost(ho
     assert queue.look(home, job.id).state == "cancelled"
 
 
+def test_tasks_that_slurm_does_not_tell_of_yet_are_not_over(home, cluster, tmp_path):
+    job = queue.submit_array(home, wanted(home, tmp_path), 3)
+    until(home, job.id, lambda job: "3 of 3 tasks run" in job.progress.get("what", ""))
+    for task, state in enumerate(("COMPLETED", None, None)):
+        path = cluster / "states" / f"41_{task}"
+        path.unlink() if state is None else path.write_text(state)
+    found = until(home, job.id, lambda job: "1 ended" in job.progress["what"])
+    assert found.state == "running"
+
+
 def test_a_single_task_is_a_plain_job_with_a_card_where_the_paper_renders(home, cluster, tmp_path):
     folder = str(tmp_path)
     one = wanted(home, tmp_path, "--profile", "paper", "--checkpoint", folder, "--weights", folder)
@@ -223,9 +235,11 @@ def test_what_cannot_go_well_is_one_sentence_before_anything_is_sent(home, monke
     assert Store(home).all() == []
 
 
-def test_clips_beyond_the_test_set_are_refused_where_the_card_tells_its_length(phantom_home):
+def test_clips_beyond_the_test_set_are_refused_where_the_card_tells_its_length(home, phantom_home):
+    shutil.copytree(phantom_home, home)
+    load("phantom-tiny", "sub-01", "test", home)
     with pytest.raises(ConfigError, match=r"clips must lie in 0\.\.\d+, got 999"):
-        read_arguments(["--dataset", "phantom-tiny", "--clips", "0,999", "--out", "x"], phantom_home)
+        read_arguments(["--dataset", "phantom-tiny", "--clips", "0,999", "--out", "x"], home)
 
 
 def test_paths_are_absolute_since_the_nodes_start_elsewhere(home, tmp_path, monkeypatch):
@@ -235,7 +249,7 @@ def test_paths_are_absolute_since_the_nodes_start_elsewhere(home, tmp_path, monk
     found = read_arguments(words, home)
     assert found.command == [
         "-m", "pipeline", "reconstruct",
-        "--checkpoint", str(tmp_path / "mine"), "--out", str(tmp_path / "made"), "--seed", "7", "--clips", "2:5",
+        "--out", str(tmp_path / "made"), "--clips", "2:5", "--seed", "7", "--checkpoint", str(tmp_path / "mine"),
     ]  # fmt: skip
     assert (found.out, found.n_clips, found.device) == (tmp_path / "made", 3, "cpu")
 

@@ -83,7 +83,7 @@ def look(store: Store, job: Job) -> None:
     store.update(job.id, ("queued",), state="running", started=now)
     store.update(job.id, ("running",), beat=now, progress=_progress(store, job, states, over))
     # Slurm's accounting learns of the tasks one after the other: those it does not tell of are not over.
-    if over >= n_tasks(job) and over == states.total():
+    if over >= n_tasks(job):
         _settle(store, job, states)
 
 
