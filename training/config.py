@@ -36,6 +36,11 @@ class LoopConfig(_Strict):
     grad_clip: float | None = Field(1.0, gt=0, description="Highest norm of the gradient; none leaves it.")
     ema: float | None = Field(None, gt=0, lt=1, description="Decay of the running mean of the weights, if one is kept.")
     mixed_precision: Literal["no", "bf16", "fp16"] = Field("no", description="Arithmetic of the forward pass.")
+    compile: bool = Field(
+        False,
+        description="torch.compile what follows the mapper; for cards, and not measured on one yet; no use on cpu. "
+        "With dropout its noise is another, so a run is resumed as it began.",
+    )
     keep: Literal["best", "last"] = Field("best", description="best: by the score on held-out training runs.")
     validate_every: int = Field(1, ge=1, description="Epochs between scores on held-out training runs.")
     patience: int | None = Field(None, ge=1, description="Stop after this many scores without a better one.")
@@ -46,8 +51,12 @@ class LoopConfig(_Strict):
     )
 
     def identity(self) -> dict[str, Any]:
-        """Return, as JSON values, what the trained weights depend on: all but how often a state is written."""
-        free = {"checkpoint_every", "checkpoint_steps", "checkpoint_minutes"}
+        """Return, as JSON values, what the trained weights depend on: all but how often a state is written.
+
+        Compiled layers round otherwise and draw other dropout, so ``compile`` counts; where it is off it is left out,
+        so that states from before there was such a field can be taken up.
+        """
+        free = {"checkpoint_every", "checkpoint_steps", "checkpoint_minutes"} | (set() if self.compile else {"compile"})
         return self.model_dump(mode="json", exclude=free)
 
 

@@ -25,7 +25,7 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.errors import CheckpointError, ConfigError
-from training import processes, tracking
+from training import compiling, processes, tracking
 from training.config import LoopConfig
 from training.optimiser import average, learning_rate, optimiser
 from training.progress import ProgressLog
@@ -84,13 +84,14 @@ def fit(
     accelerator = processes.accelerator(config, device, trackers, folder.parent.parent / "tracked")
     with borrowed():
         run = _Run(task, config, folder, seed, accelerator, log or ProgressLog(None))
-        state = run.begin(resume)
-        if not state.done:
-            tracking.begin(accelerator, task.name, state.step, folder.parent)
-            try:
-                run.train(state, progress, stop or (lambda: False))
-            finally:
-                tracking.end(accelerator)
+        with compiling.compiled(task.module, config.compile, device, run.log):
+            state = run.begin(resume)
+            if not state.done:
+                tracking.begin(accelerator, task.name, state.step, folder.parent)
+                try:
+                    run.train(state, progress, stop or (lambda: False))
+                finally:
+                    tracking.end(accelerator)
     task.module.eval()
     return state
 
@@ -251,7 +252,8 @@ class _Run:
             own = {name: value.detach().clone() for name, value in self.task.module.state_dict().items()}
             self.task.module.load_state_dict(self.kept())
             self.task.module.eval()
-            scores = processes.from_first(validate())
+            with compiling.uncompiled(config.compile):
+                scores = processes.from_first(validate())
             self.task.module.load_state_dict(own)
             line |= {f"val_{name}": round(float(value), 6) for name, value in scores.items()}
             better = state.best is None or scores["score"] > state.best

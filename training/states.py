@@ -139,10 +139,20 @@ class States:
             )
         if body["run"] != self.about:
             keys = sorted({*body["run"], *self.about})
-            changed = [key for key in keys if body["run"].get(key) != self.about.get(key)]
+            changed = [name for key in keys for name in _differences(key, body["run"].get(key), self.about.get(key))]
             raise CheckpointError(
                 f"{path}: of a run with another {', '.join(changed)}; delete it, choose another folder, or start over"
             )
+
+
+def _differences(name: str, one: Any, other: Any) -> list[str]:
+    """Return the name of a setting if it differs, with the names within it that do."""
+    if one == other:
+        return []
+    if isinstance(one, dict) and isinstance(other, dict):
+        inner = [key for key in sorted({*one, *other}) if one.get(key) != other.get(key)]
+        return [f"{name} ({', '.join(inner)})"]
+    return [name]
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError, DataError, ResourceError
 from pipeline.paths import check_space
-from training.config import TrainingConfig, plan, replace
+from training.config import Plan, TrainingConfig, plan, replace
 
 if TYPE_CHECKING:
     from pipeline.data import DatasetCard
@@ -52,7 +52,7 @@ def check_training(
     from pipeline.data import describe
 
     card = describe(settings.dataset, home)
-    plan(settings.method, settings.plan_overrides)
+    settled = plan(settings.method, settings.plan_overrides)
     if settings.method_overrides:  # only then, since the networks' module loads torch
         from pipeline.methods.semvideo import preset
 
@@ -63,6 +63,7 @@ def check_training(
     _check_files(settings, card, subjects, home)
     if local:
         _check_device(device or settings.device)
+        _check_compile(settled, device or settings.device)
         need = BASE_MEMORY + 2 * data_bytes(card, subjects)
         _check_memory(settings, need)
     check_space(out, int(BASE_DISK))
@@ -110,3 +111,12 @@ def _check_device(device: str) -> None:
     index = int(device.partition(":")[2] or 0)
     if torch.cuda.device_count() <= index:
         raise ResourceError(f"device {device} is not there; choose cpu, or run where there is one")
+
+
+def _check_compile(settled: Plan, device: str) -> None:
+    """Refuse to compile without a compiler; only asked where it is wanted, since it loads torch."""
+    loops = [loop for part in (settled.sad, settled.mad) for loop in (part.pretrain, part.finetune) if loop]
+    if any(loop.compile for loop in loops):
+        from training.compiling import check
+
+        check(device)

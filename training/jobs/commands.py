@@ -1,4 +1,4 @@
-"""The commands of jobs: ``python -m training submit``, ``status``, ``logs``, ``cancel`` and ``resume``."""
+"""The commands of jobs: ``python -m training submit``, ``render``, ``status``, ``logs``, ``cancel`` and ``resume``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Number = Annotated[int, typer.Argument(min=1, help="Number of the job")]
 
 def add_commands(app: typer.Typer) -> None:
     """Add the commands of jobs to the command line of training."""
-    for command in (submit, status, logs, cancel, resume):
+    for command in (submit, render, status, logs, cancel, resume):
         app.command()(command)
 
 
@@ -42,6 +42,29 @@ def submit(
     folder = working_folder(home)
     job = send(folder, read_config(config), executor=executor, device=device, options=_options(option))
     say(f"job {job.id} is {job.state} for {job.device}; see python -m training status {job.id}", quiet=as_json)
+    finish(asdict(job), as_json)
+
+
+def render(
+    count: Annotated[int, typer.Option("--array", metavar="N", help="Tasks that share the clips")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="-- ARGUMENTS", help="Of python -m pipeline reconstruct, after --")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="For Slurm, as for submit; slurm_array_parallelism=4: tasks at a time")
+    ] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Render clips as one Slurm array: render --array 8 -- --clips 0:1200 --out RUN; one job, resumable."""
+    from pipeline.paths import home as working_folder
+    from training.jobs.queue import submit_array
+    from training.jobs.renders import read_arguments
+
+    folder = working_folder(home)
+    job = submit_array(folder, read_arguments(arguments or [], folder), count, _options(option))
+    say(f"job {job.id}: {count} tasks are with Slurm as {job.slurm_id}", quiet=as_json)
+    say(f"  see python -m training status {job.id}; whoever ends last writes manifest.json", quiet=as_json)
     finish(asdict(job), as_json)
 
 

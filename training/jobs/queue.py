@@ -11,11 +11,12 @@ from typing import Any
 from pipeline.errors import ConfigError
 from pipeline.paths import write_json
 from training.config import TrainingConfig
-from training.jobs import slurm
+from training.jobs import array, slurm
 from training.jobs.checks import check_training
 from training.jobs.plan import STAGES, check_device, chosen_subjects, out_folder, stage_list
 from training.jobs.process import start_detached
 from training.jobs.progress import read_lines
+from training.jobs.renders import Wanted
 from training.jobs.store import Job, Store
 from training.jobs.supervisor import GRACE, finish, note, output_files
 
@@ -119,6 +120,37 @@ def submit_render(home: Path, number: int, subject: str, clips: str = "0:4") -> 
     return _send(store, job, None)
 
 
+def submit_array(home: Path, wanted: Wanted, count: int, options: dict[str, Any] | None = None) -> Job:
+    """Send a rendering to Slurm as one array.
+
+    Parameters
+    ----------
+    home : Path
+        Working folder, which the nodes must see too.
+    wanted : Wanted
+        What to render.
+    count : int
+        Tasks that share the clips.
+    options : dict, optional
+        Of Slurm, as submitit names them.
+
+    Raises
+    ------
+    ConfigError
+        When there is no Slurm, the number of tasks makes no sense, or a job that is under way writes into the folder.
+    """
+    array.check_count(count, wanted.n_clips)
+    slurm.check_available()
+    store = Store(home)
+    config = {"dataset": wanted.dataset, "subject": wanted.subject, "array": count, "n_clips": wanted.n_clips}
+    job = store.add(
+        kind="render", title=wanted.out.name, device=wanted.device, executor="slurm", out=str(wanted.out),
+        command=[*wanted.command, "--home", str(home), "--json"], config=config,
+    )  # fmt: skip
+    note(store.job_folder(job.id), "state", f"{count} tasks for {wanted.n_clips} clips, for {wanted.device}")
+    return _send(store, job, options)
+
+
 def can_render(job: Job) -> bool:
     """Tell whether a training has what a rendering needs: the first frame's words and the whole story's."""
     stages = job.config.get("stages") or STAGES
@@ -189,7 +221,7 @@ def look_all(home: Path) -> list[Job]:
     store = Store(home)
     for job in store.active():
         if job.executor == "slurm":
-            slurm.look(store, job)
+            (array if array.n_tasks(job) else slurm).look(store, job)
         elif job.process is not None and not job.process.here:
             _look_far(store, job)
     for device in {job.device for job in store.active() if job.executor == "local"}:
@@ -221,7 +253,7 @@ def _look_far(store: Store, job: Job) -> None:
 def _send(store: Store, job: Job, options: dict[str, Any] | None) -> Job:
     if job.executor == "slurm":
         try:
-            slurm.send(store, job, options or {})
+            (array if array.n_tasks(job) else slurm).send(store, job, options or {})
         except ConfigError as error:
             store.update(job.id, state="failed", ended=time.time(), message=str(error))
             raise
@@ -263,9 +295,10 @@ def log_lines(home: Path, number: int) -> list[dict[str, Any]]:
     job = store.get(number)
     folder = store.job_folder(number)
     lines = [{**line, "text": line.get("text") or _epoch_text(line)} for line in read_lines(folder / "log.jsonl")]
-    _, err = output_files(folder, job.attempt)
-    written = err.read_text(encoding="utf-8", errors="replace").splitlines() if err.is_file() else []
-    lines += [{"time": None, "kind": "output", "text": text} for text in written if text.strip()]
+    written = array.log_files(store, job) if array.n_tasks(job) else [("", output_files(folder, job.attempt)[1])]
+    for who, err in written:
+        texts = err.read_text(encoding="utf-8", errors="replace").splitlines() if err.is_file() else []
+        lines += [{"time": None, "kind": "output", "text": f"{who}{text}"} for text in texts if text.strip()]
     return lines
 
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,22 +89,36 @@ def send(store: Store, job: Job, options: dict[str, Any]) -> None:
     ConfigError
         When Slurm, or submitit, refuses.
     """
-    import submitit
-
     folder = store.job_folder(job.id)
     out, err = output_files(folder, job.attempt)
     told = folder / f"progress-{job.attempt}.jsonl"
+    number = hand_over(store, job, [Command(list(job.command), str(out), str(err), str(told))], options)
+    note(folder, "state", f"handed to Slurm as {number}")
+
+
+def hand_over(store: Store, job: Job, commands: Sequence[Command], options: dict[str, Any]) -> str:
+    """Give a job's commands to Slurm, several as one array, and return the number that Slurm gave it.
+
+    Raises
+    ------
+    ConfigError
+        When Slurm, or submitit, refuses.
+    """
+    import submitit
+
     values = {"timeout_min": TIMEOUT_MIN, "mem_gb": MEMORY_GB, "name": f"neurovis-{job.id}", **options}
     if job.device.startswith("cuda"):
         values.setdefault("gpus_per_node", 1)
     try:
-        executor = submitit.AutoExecutor(folder / "slurm", cluster="slurm")
+        executor = submitit.AutoExecutor(store.job_folder(job.id) / "slurm", cluster="slurm")
         executor.update_parameters(**values)
-        sent = executor.submit(Command(list(job.command), str(out), str(err), str(told)))
+        with executor.batch():
+            sent = [executor.submit(command) for command in commands]
+        number = str(sent[0].job_id).partition("_")[0]
     except (RuntimeError, ValueError, NameError, OSError, subprocess.CalledProcessError) as error:
         raise ConfigError(f"job {job.id}: Slurm did not take it ({' '.join(str(error).split())[:300]})") from error
-    store.update(job.id, slurm_id=str(sent.job_id), message=f"Slurm job {sent.job_id}")
-    note(folder, "state", f"handed to Slurm as {sent.job_id}")
+    store.update(job.id, slurm_id=number, message=f"Slurm job {number}")
+    return number
 
 
 def look(store: Store, job: Job) -> None:

@@ -36,7 +36,8 @@ class Job:
     ----------
     id : int
         In the order of submission.
-    kind : {"train", "reconstruct"}
+    kind : {"train", "reconstruct", "render"}
+        render: a reconstruction as a Slurm array.
     title : str
     state : {"queued", "running", "done", "failed", "cancelled", "lost"}
     device : str

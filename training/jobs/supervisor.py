@@ -188,7 +188,7 @@ def finish(store: Store, job: Job, code: int | None) -> None:
     out, err = output_files(store.job_folder(job.id), job.attempt)
     result = last_result(out)
     complete = result is not None and not result.get("stopped") and code in (0, None)
-    last = _last_line(err)
+    last = last_line(err)
     if complete:
         state, message = "done", ""
     elif job.stop_asked is not None:
@@ -205,7 +205,8 @@ def finish(store: Store, job: Job, code: int | None) -> None:
         note(store.job_folder(job.id), "state", f"{state}{': ' if message else ''}{message}")
 
 
-def _last_line(path: Path) -> str:
+def last_line(path: Path) -> str:
+    """Return the last line that a command wrote; empty where there is none."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     except OSError:
