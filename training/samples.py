@@ -188,11 +188,12 @@ class Samples:
 
         With a ``generator`` and ``repeats="mixed"`` each repeat is blended with another of the same clip.
         """
-        rows = rows[torch.argsort(self.owner[rows], stable=True)]
+        owner = self.owner[rows]
+        parts = [rows[owner == number] for number in range(len(self.subjects))] if len(self.subjects) > 1 else [rows]
         fmri = {}
-        for number in self.owner[rows].unique().tolist():
-            subject = self.subjects[number]
-            own = rows[self.owner[rows] == number]
+        for subject, own in zip(self.subjects, parts, strict=True):
+            if not len(own):
+                continue
             clip, repeat = self.clip[own], self.repeat[own]
             n_repeats = self.values[subject].shape[1]
             x = self._volumes(subject, clip, repeat)
@@ -200,10 +201,10 @@ class Samples:
                 other = (repeat + torch.randint(1, n_repeats, repeat.shape, generator=generator)) % n_repeats
                 share = torch.rand(len(own), 1, generator=generator) / 2
                 share = (share * self.present[subject][clip, other][:, None]).to(x.device)
-                # In place: the copies were most of the time that a step waited for its batch.
-                x = x.mul_(1 - share).add_(self._volumes(subject, clip, other).mul_(share))
+                # In one pass: the copies were most of the time that a step waited for its batch.
+                x = x.lerp_(self._volumes(subject, clip, other), share)
             fmri[subject] = x
-        return fmri, rows
+        return fmri, torch.cat(parts)
 
     def _volumes(self, subject: str, clip: Tensor, repeat: Tensor) -> Tensor:
         """Return a new array (B, n_inputs) of some clips' repeats."""
