@@ -106,10 +106,8 @@ def quickflat_figure(
 
     Raises
     ------
-    ConfigError
-        When the limits do not rise, or pycortex has no such colour map.
-    DataError
-        When there is no map, or the voxels are not on the HCP's mesh.
+    ConfigError, DataError
+        As :func:`viewer` does.
     """
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable

@@ -1,7 +1,7 @@
 // The fMRI pattern of one clip: on the flat cortex (fs_LR) or, for a volume, slice by slice.
 
 import { button, getArray, h, number } from "./dom.js";
-import { saveCanvas } from "./charts.js";
+import { saveCanvas, sheet } from "./charts.js";
 import { state } from "./state.js";
 
 const NONE = 65535;
@@ -157,26 +157,12 @@ export function brain() {
   // What is shown, enlarged at least twice, with what is needed to read it; simulated data is named as such.
   function save() {
     const { run, clip } = state;
-    const scale = Math.max(2, Math.ceil(1600 / canvas.width));
-    const [width, height] = [canvas.width * scale, canvas.height * scale];
-    const page = h("canvas", { width, height: height + 132 });
-    const pen = page.getContext("2d");
-    const style = getComputedStyle(document.querySelector(".nv-root"));
-    pen.fillStyle = style.getPropertyValue("--nv-panel");
-    pen.fillRect(0, 0, width, page.height);
-    pen.imageSmoothingEnabled = Boolean(held.map);
-    pen.imageSmoothingQuality = "high";
-    pen.drawImage(canvas, 0, 0, width, height);
+    const { page, pen, height, write } = sheet(canvas, 132, Boolean(held.map));
     for (let i = 0; i < 260; i++) {
       const c = 3 * Math.round((i / 259) * 255);
       pen.fillStyle = `rgb(${table[c]} ${table[c + 1]} ${table[c + 2]})`;
       pen.fillRect(100 + i, height + 22, 1, 16);
     }
-    const write = (text, x, y, size, weight = 400) => {
-      pen.font = `${weight} ${size}px ${style.fontFamily}`;
-      pen.fillText(text, x, y, width - x - 24);
-    };
-    pen.fillStyle = style.getPropertyValue("--nv-ink");
     write(`−${LIMIT}`, 44, height + 38, 22);
     write(`+${LIMIT} z`, 376, height + 38, 22);
     write(`${run.simulated ? "Simulated data  ·  " : ""}${run.dataset} ${run.subject}  ·  ${clip}`, 44, height + 78, 24, 700);

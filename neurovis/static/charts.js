@@ -94,6 +94,26 @@ export function csv(rows) {
   return rows.map((row) => row.map((cell) => (/[",\n]/.test(String(cell)) ? `"${String(cell).replaceAll('"', '""')}"` : String(cell))).join(",")).join("\n");
 }
 
+// A picture to keep: a canvas enlarged at least twice, with room `below` it and a pen that writes there.
+export function sheet(canvas, below, smooth = false) {
+  const scale = Math.max(2, Math.ceil(1600 / canvas.width));
+  const [width, height] = [canvas.width * scale, canvas.height * scale];
+  const page = h("canvas", { width, height: height + below });
+  const pen = page.getContext("2d");
+  const style = getComputedStyle(document.querySelector(".nv-root"));
+  pen.fillStyle = style.getPropertyValue("--nv-panel");
+  pen.fillRect(0, 0, width, page.height);
+  pen.imageSmoothingEnabled = smooth;
+  pen.imageSmoothingQuality = "high";
+  pen.drawImage(canvas, 0, 0, width, height);
+  const write = (text, x, y, size, weight = 400) => {
+    pen.fillStyle = style.getPropertyValue("--nv-ink");
+    pen.font = `${weight} ${size}px ${style.fontFamily}`;
+    pen.fillText(text, x, y, width - x - 24);
+  };
+  return { page, pen, width, height, write };
+}
+
 export function saveCanvas(name, canvas) {
   canvas.toBlob((blob) => download(name, blob, "image/png"));
 }

@@ -1,7 +1,7 @@
 // Take it away: files that the server makes of a subject's maps, and a picture of exactly what is on the page.
 
 import { button, h } from "./dom.js";
-import { saveCanvas } from "./charts.js";
+import { saveCanvas, sheet } from "./charts.js";
 import { state } from "./state.js";
 import { DIVERGING, KINDS, MEAN, ends, kind, palette, view } from "./cortexstate.js";
 import { flat, told } from "./cortexdata.js";
@@ -43,26 +43,13 @@ export function exportsBar(read) {
   async function picture() {
     const { info, surface, slices, space } = read();
     const canvas = flat(info) ? surface.canvas : slices.canvas;
-    const scale = Math.max(2, Math.ceil(1600 / canvas.width));
-    const [width, height] = [canvas.width * scale, canvas.height * scale];
-    const page = h("canvas", { width, height: height + 150 });
-    const pen = page.getContext("2d");
-    const style = getComputedStyle(document.querySelector(".nv-root"));
-    pen.fillStyle = style.getPropertyValue("--nv-panel");
-    pen.fillRect(0, 0, width, page.height);
-    pen.imageSmoothingEnabled = false;
-    pen.drawImage(canvas, 0, 0, width, height);
+    const { page, pen, width, height, write } = sheet(canvas, 150);
     if (flat(info)) pen.drawImage(await drawn(surface.over, width, height), 0, 0);
     const table = document.querySelector(".nv-band").style.background.match(/rgb\([^)]*\)|#[0-9a-f]{6}/g);
     const band = pen.createLinearGradient(110, 0, 370, 0);
     table.forEach((colour, i) => band.addColorStop(i / (table.length - 1), colour));
     pen.fillStyle = band;
     pen.fillRect(110, height + 24, 260, 18);
-    pen.fillStyle = style.getPropertyValue("--nv-ink");
-    const write = (text, x, y, size, weight = 400) => {
-      pen.font = `${weight} ${size}px ${style.fontFamily}`;
-      pen.fillText(text, x, y, width - x - 24);
-    };
     const [low, high] = ends();
     write(String(low), 44, height + 42, 22);
     write(`${high}   ${KINDS[kind()].told}${view.threshold ? `, hidden below ${DIVERGING.includes(view.colours[palette()]) ? "±" : ""}${view.threshold}` : ""}`, 384, height + 42, 22);

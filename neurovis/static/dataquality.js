@@ -1,7 +1,7 @@
 // How good one subject's data is: a measure on the cortex or slice by slice, its spread, the lag, splits and captions.
 
 import { button, getArray, getJSON, h, number, panel, replace } from "./dom.js";
-import { csv, download, downloadSVG, saveCanvas } from "./charts.js";
+import { csv, download, downloadSVG, saveCanvas, sheet } from "./charts.js";
 import { flatView } from "./cortexflat.js";
 import { sliceView } from "./cortexslices.js";
 import { lagcurve, legend, spread } from "./datacharts.js";
@@ -135,12 +135,27 @@ export function quality(work) {
     replace(head, h("div", {}, info.simulated ? h("span", { class: "nv-badge nv-warn" }, "Simulated data") : null, h("span", { class: "nv-badge" }, SPACES[info.space.kind])),
       h("h2", {}, `Quality of ${choice.dataset}, ${choice.subject}`),
       h("p", { class: "nv-labels", id: "nv-data-counts" }, `${count(n)} of ${count(seen)} voxels selected${beside}; ${count(bad)} unusable.`));
-    replace(saved, h("span", {}, "Save"), button("Save the map as PNG", "Map, PNG", () => saveCanvas(`${stem(choice.measure)}.png`, flat() ? surface.canvas : slices.canvas), { class: "nv-small", hidden: info.space.kind === "unknown" }),
+    replace(saved, h("span", {}, "Save"), button("Save the map as PNG", "Map, PNG", saveMap, { class: "nv-small", hidden: info.space.kind === "unknown" }),
       button("Save the spread as SVG", "Spread, SVG", () => downloadSVG(`${stem(`spread-${choice.measure}`)}.svg`, chart.querySelector("svg")), { class: "nv-small" }),
       button("Save the measures as CSV", "Measures, CSV", saveTable, { class: "nv-small" }),
       h("a", { class: "nv-small", href: `${base()}/voxels.csv`, download: true }, "All voxels, CSV"));
     drawLag();
     record.show(info);
+  }
+
+  // The map with its colour bar and what is needed to read it; simulated data is named as such.
+  function saveMap() {
+    const { page, pen, height, write } = sheet(flat() ? surface.canvas : slices.canvas, 150);
+    const [low, high] = chosen().limits;
+    const band = pen.createLinearGradient(130, 0, 390, 0);
+    for (let i = 0; i < 9; i++) band.addColorStop(i / 8, `#${colours[COLOURS].slice(i * 31 * 6, i * 31 * 6 + 6)}`);
+    pen.fillStyle = band;
+    pen.fillRect(130, height + 24, 260, 18);
+    write(number(low), 44, height + 42, 22);
+    write(`${number(high)}   ${chosen().title}`, 404, height + 42, 22);
+    write(`${info.simulated ? "Simulated data  ·  " : ""}${choice.dataset} ${choice.subject}`, 44, height + 86, 26, 700);
+    if (flat()) write(CREDIT, 44, height + 124, 18);
+    saveCanvas(`${stem(choice.measure)}.png`, page);
   }
 
   function tabulate() {

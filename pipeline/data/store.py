@@ -260,10 +260,10 @@ def _join(parts: list[Part]) -> Part:
     stimulus = None
     if all(part.stimulus is not None for part in parts):
         tables = [part.stimulus for part in parts if part.stimulus is not None]
-        offsets = np.cumsum([0, *(len(t.files) for t in tables)])
+        offsets = np.cumsum([0, *(len(t.files) for t in tables[:-1])])
         stimulus = StimulusTable(
             [path for t in tables for path in t.files],
-            [i + int(offset) for t, offset in zip(tables, offsets, strict=False) for i in t.file],
+            [i + int(offset) for t, offset in zip(tables, offsets, strict=True) for i in t.file],
             [s for t in tables for s in t.start],
             tables[0].seconds,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 
 import pytest
+from PIL import Image
 
 from tests.unit.data_makers import N_CLIPS, N_LEFT, N_RIGHT, N_RUNS
 
@@ -61,6 +62,13 @@ def test_a_study_is_examined_imported_and_its_quality_is_seen(served_data, visit
     assert download.value.suggested_filename == "my-films_sub-01_voxels_simulated.csv"
     with open(download.value.path(), newline="") as file:
         assert len(list(csv.DictReader(file))) == N_LEFT + N_RIGHT
+    with page.expect_download() as download:
+        page.locator("button:visible", has_text="Map, PNG").click()
+    assert download.value.suggested_filename == "my-films_sub-01_reliability_simulated.png"
+    width, height = (int(page.locator("#nv-data-canvas").get_attribute(side)) for side in ("width", "height"))
+    with Image.open(download.value.path()) as picture:  # the map at a whole scale, and what it shows written below it
+        assert picture.width % width == 0
+        assert picture.height == height * picture.width // width + 150
     page.locator("[data-name=my-films]").get_by_role("link", name="Open in Train").click()
     page.locator("#nv-train-dataset").wait_for()
     assert page.locator("#nv-train-dataset").input_value() == "my-films"
