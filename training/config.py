@@ -35,7 +35,9 @@ class LoopConfig(_Strict):
     weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled decay of weight matrices; not in the paper.")
     grad_clip: float | None = Field(1.0, gt=0, description="Highest norm of the gradient; none leaves it.")
     ema: float | None = Field(None, gt=0, lt=1, description="Decay of the running mean of the weights, if one is kept.")
-    mixed_precision: Literal["no", "bf16", "fp16"] = Field("no", description="Arithmetic of the forward pass.")
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
+        "auto", description="Arithmetic of the forward pass; auto: bf16 on a card that has it, else float32."
+    )
     compile: bool = Field(
         False,
         description="torch.compile what follows the mapper; for cards, and not measured on one yet; no use on cpu. "
@@ -44,7 +46,9 @@ class LoopConfig(_Strict):
     keep: Literal["best", "last"] = Field("best", description="best: by the score on held-out training runs.")
     validate_every: int = Field(1, ge=1, description="Epochs between scores on held-out training runs.")
     patience: int | None = Field(None, ge=1, description="Stop after this many scores without a better one.")
-    checkpoint_every: int = Field(1, ge=1, description="Epochs between states from which to resume.")
+    checkpoint_every: int = Field(
+        1, ge=1, description="Epochs between states to resume from; fewer are written where they would cost much time."
+    )
     checkpoint_steps: int | None = Field(None, ge=1, description="Steps between states, within epochs too.")
     checkpoint_minutes: float | None = Field(
         10.0, gt=0, le=1440, description="Minutes between states, within epochs too; none leaves it to the others."

@@ -163,7 +163,7 @@ def estimate(settings: TrainingConfig, home: Path | None, progress: Progress) ->
     found = settled(settings, working_folder(home))
     train, val = (split_of(found, split, progress) for split in ("train", "val"))
     reading = time.perf_counter() - began
-    world = open_world(settings.world)
+    world = open_world(settings.world, settings.device)
     few = {subject: _part(clipset, found) for subject, clipset in train.items()}
     held = {subject: clipset.take(np.arange(min(len(clipset), _HELD_CLIPS))) for subject, clipset in val.items()}
     targets, per_clip = _encode(world, [*few.values(), *held.values()], found)
@@ -229,7 +229,7 @@ def _trial(
         log=ProgressLog(None),
     )
     if "mad" in found.stages:
-        trial.val_text = {s: targets.level("motion")[rows] for s, (_, rows) in trial.val_sets.items()}
+        trial.val_text = {s: targets.level("motion", rows) for s, (_, rows) in trial.val_sets.items()}
     return trial
 
 
@@ -265,7 +265,7 @@ def _time_leg(found: Settled, trial: Training, leg: Leg, scale: float) -> tuple[
     began = time.perf_counter()
     state = trial.fit_leg(once, part, clipsets, loss_of)
     others = time.perf_counter() - began - state.seconds
-    held = {s: pair for s, pair in trial.val_sets.items() if s in clipsets}
+    held = trial.held(leg.stage, clipsets)
     began = time.perf_counter()
     if held and not leg.fold:
         trial.score(leg.stage, part, held)

@@ -76,7 +76,7 @@ def split_of(found: Settled, split: str, progress: Progress) -> dict[str, ClipSe
 def read_inputs(found: Settled, progress: Progress) -> tuple[dict[str, ClipSet], dict[str, ClipSet], Targets]:
     """Read training and held-out runs of each subject, and encode what was shown: (train, val, targets)."""
     train, val = (split_of(found, split, progress) for split in ("train", "val"))
-    world = open_world(found.settings.world)
+    world = open_world(found.settings.world, found.settings.device)
     return train, val, _targets(world, [*train.values(), *val.values()], found, progress)
 
 
@@ -124,10 +124,13 @@ def _targets(world: World, clipsets: list[ClipSet], found: Settled, progress: Pr
     return join_targets(parts)
 
 
-def open_world(spec: str | None) -> World:
-    """Return backbones by profile name or local folder; none means the phantom's."""
-    from pipeline.backbones import World, local, profile
+def open_world(spec: str | None, device: str = "cpu") -> World:
+    """Return backbones by profile name or local folder; none means the phantom's.
 
-    if spec and Path(spec).is_dir():
-        return World(local(Path(spec), name=spec))
-    return World(profile(spec or "phantom"))
+    On a card they take the memory preset that fits what is free, each process of a launcher on its own card.
+    """
+    from pipeline.backbones import World, local, profile
+    from pipeline.memory import place
+
+    backbones = local(Path(spec), name=spec) if spec and Path(spec).is_dir() else profile(spec or "phantom")
+    return World(backbones, *place("cpu" if device == "cpu" else "auto"))

@@ -27,15 +27,16 @@ from torch import Tensor
 from pipeline.errors import CheckpointError, ConfigError
 from training import compiling, processes, tracking
 from training.config import LoopConfig
-from training.optimiser import average, learning_rate, optimiser
+from training.optimiser import average, follow, learning_rate, optimiser
 from training.progress import ProgressLog
 from training.randomness import Randomness, borrowed
-from training.states import States
+from training.states import Pace, States
 from training.task import Fit, Since, Task
 
 __all__ = ["Fit", "Progress", "Task", "fit", "learning_rate"]
 
 Progress = Callable[[int, int, str], None]
+_TALK = 8  # steps between words among processes: on losses, a stop, a state
 
 
 def fit(
@@ -81,6 +82,7 @@ def fit(
     """
     if task.n_samples < 2:
         raise ConfigError(f"{task.name}: training needs at least 2 samples, got {task.n_samples}; add runs")
+    config = processes.with_precision(config, device)
     accelerator = processes.accelerator(config, device, trackers, folder.parent.parent / "tracked")
     with borrowed():
         run = _Run(task, config, folder, seed, accelerator, log or ProgressLog(None))
@@ -106,16 +108,17 @@ class _Run:
         self.batch_size = processes.batch_size(task.name, config, task.n_samples)
         self.per_epoch = task.n_samples // self.batch_size
         self.n_steps = self.per_epoch * config.epochs
-        self.average = average(task.module, config)
         self.network, self.optimiser = accelerator.prepare(
             processes.Step(task.module, task.loss), optimiser(task.module, config)
         )
+        self.average = average(task.module, config)  # where the network is by now
         self.best: dict[str, Tensor] | None = None
         self.random = Randomness(seed, processes.rank())
         about = {"name": task.name, "seed": seed, "n_samples": task.n_samples, "processes": processes.count()}
         self.states = States(folder / "state", {**about, "loop": config.identity(), **task.about})
         self.saved_random: list[Any] = []
-        self.saved_at = time.monotonic()
+        copies = 3 + (self.average is not None) + (config.keep == "best")  # weights, both moments of AdamW
+        self.pace = Pace(copies * sum(p.nbytes for p in task.module.parameters()), config.checkpoint_minutes)
         self.line = Since()  # the last line of progress
         self.totals: dict[str, Any] = {}  # losses on the device, not read yet
 
@@ -170,14 +173,14 @@ class _Run:
                 self.optimiser.step()
                 self.optimiser.zero_grad()
         if self.average is not None:
-            self.average.update_parameters(task.module)
+            follow(self.average, task.module)
         state.step, state.batch = state.step + 1, state.batch + 1
         seconds = time.perf_counter() - began
         state.seconds, state.waited = state.seconds + seconds, state.waited + waited
         self.line.steps, self.line.seconds = self.line.steps + 1, self.line.seconds + seconds
         self.line.waited += waited
         due = self.log.due()
-        if due or processes.count() > 1:
+        if due if processes.count() == 1 else self.talks(state):
             self.read_losses(state)
         if due:
             self.tell(
@@ -227,12 +230,19 @@ class _Run:
         if progress:
             progress(config.epochs if state.done else state.epoch, config.epochs, self.task.name)
 
+    def talks(self, state: Fit) -> bool:
+        """Return whether processes talk after this step: seldom, as each word waits for all steps before it."""
+        return processes.count() == 1 or state.batch == 0 or state.step % _TALK == 0
+
     def pause(self, state: Fit, stop: Callable[[], bool]) -> bool:
         """Write a state where one is due; return whether to stop here."""
         config = self.config
-        late = config.checkpoint_minutes and time.monotonic() - self.saved_at > 60 * config.checkpoint_minutes
-        asked, due = processes.any_of_all([stop(), bool(late)], self.accelerator)
-        due |= state.batch == 0 and (state.done or state.epoch % config.checkpoint_every == 0)
+        asked = due = False
+        if self.talks(state):
+            at_end = state.batch == 0 and state.epoch % config.checkpoint_every == 0
+            flags = [stop(), self.pace.late() or (at_end and self.pace.affordable())]
+            asked, due = processes.any_of_all(flags, self.accelerator)
+        due |= state.batch == 0 and state.done
         due |= config.checkpoint_steps is not None and state.step % config.checkpoint_steps == 0
         if due or asked:
             self.read_losses(state)
@@ -269,6 +279,7 @@ class _Run:
 
     def save(self, state: Fit) -> None:
         """Write a state; a finished run's holds the chosen weights alone."""
+        began = time.monotonic()
         tensors = {f"module.{k}": v for k, v in self.task.module.state_dict().items()}
         if not state.done:
             if self.average is not None:
@@ -280,7 +291,7 @@ class _Run:
         state.scaler = scaler.state_dict() if scaler is not None else {}
         random = processes.gathered(self.random.state())
         processes.by_first(lambda: self.states.save(state.step, tensors, asdict(state), random))
-        self.saved_at = time.monotonic()
+        self.pace.wrote(began)
         self.tell("checkpoint", state)
 
     def load(self) -> Fit | None:

@@ -36,3 +36,20 @@ def average(module: nn.Module, config: LoopConfig) -> Any | None:
     if config.ema is None:
         return None
     return AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+
+
+def follow(mean: Any, module: nn.Module) -> None:
+    """Let the running mean from :func:`average` take up the weights of a step.
+
+    torch's own update asks the device how many there were, and so waits for it at every step.
+    """
+    if mean.n_averaged.device.type != "cpu":
+        mean.n_averaged = mean.n_averaged.cpu()
+    if mean.n_averaged == 0:
+        mean.update_parameters(module)
+        return
+    with torch.no_grad():
+        mean.multi_avg_fn(list(mean.module.parameters()), list(module.parameters()), mean.n_averaged)
+        for kept, value in zip(mean.module.buffers(), module.buffers(), strict=True):
+            kept.copy_(value)
+    mean.n_averaged += 1

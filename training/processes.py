@@ -26,12 +26,21 @@ def count() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def with_precision(config: LoopConfig, device: str) -> LoopConfig:
+    """Return the config with ``auto`` replaced by the arithmetic that is used on ``device``."""
+    if config.mixed_precision != "auto":
+        return config
+    able = device != "cpu" and torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return config.model_copy(update={"mixed_precision": "bf16" if able else "no"})
+
+
 def accelerator(config: LoopConfig, device: str, trackers: tuple[str, ...] = (), tracked: Path | None = None) -> Any:
     """Return accelerate's Accelerator for one run of the loop.
 
     Parameters
     ----------
     config : LoopConfig
+        From :func:`with_precision`.
     device : str
         ``cpu``, or the accelerator that accelerate finds.
     trackers : tuple of str

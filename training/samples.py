@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pipeline.clipset import ClipSet
 from pipeline.errors import DataError
+from pipeline.methods.drawing import sent
 
 if TYPE_CHECKING:
     from pipeline.backbones import World
@@ -60,17 +61,23 @@ class Targets:
             )
         return torch.tensor([self.rows[str(clip_id)] for clip_id in clipset.clip_ids])
 
-    def level(self, name: str) -> Tensor:
-        """Return a level's embeddings as float32."""
+    def level(self, name: str, rows: Tensor | None = None) -> Tensor:
+        """Return a level's embeddings, or some rows of them, as float32."""
         if name not in self.text:
             raise DataError(f"targets: no text of level {name}, got {sorted(self.text)}; give captions of that level")
-        return torch.as_tensor(np.asarray(self.text[name], dtype=np.float32))
+        return _float32(self.text[name], rows)
 
-    def video(self) -> Tensor:
-        """Return the latents as float32."""
+    def video(self, rows: Tensor | None = None) -> Tensor:
+        """Return the latents, or some rows of them, as float32."""
         if self.latents is None:
             raise DataError("targets: MAD needs the latents of the clips; give a stimulus, or leave the stage mad out")
-        return torch.as_tensor(np.asarray(self.latents, dtype=np.float32))
+        return _float32(self.latents, rows)
+
+
+def _float32(values: NDArray[Any], rows: Tensor | None) -> Tensor:
+    """Return an array, or some rows of it, as float32: the rows first, as the whole is gigabytes at full size."""
+    chosen = values if rows is None else values[rows.numpy()]
+    return torch.as_tensor(np.asarray(chosen, dtype=np.float32))
 
 
 def make_targets(world: World, clipset: ClipSet, n_frames: int = 6, batch_size: int = 32) -> Targets:
@@ -200,7 +207,7 @@ class Samples:
             if generator is not None and self.repeats == "mixed" and n_repeats > 1:
                 other = (repeat + torch.randint(1, n_repeats, repeat.shape, generator=generator)) % n_repeats
                 share = torch.rand(len(own), 1, generator=generator) / 2
-                share = (share * self.present[subject][clip, other][:, None]).to(x.device)
+                share = sent(share * self.present[subject][clip, other][:, None], x.device)
                 # In one pass: the copies were most of the time that a step waited for its batch.
                 x = x.lerp_(self._volumes(subject, clip, other), share)
             fmri[subject] = x

@@ -98,15 +98,15 @@ class Training:
                 sad = SAD(self.config.sad, sizes, volumes)
         used = torch.cat([self.targets.find(clipset) for clipset in self.clipsets.values()]).unique()
         if stage == "mad":
-            mad.prepare(self.targets.level("motion")[used], self.targets.video()[used])
+            mad.prepare(self.targets.level("motion", used), self.targets.video(used))
             return mad.to(self.device)
-        sad.prepare(self.targets.level(stage)[used])
+        sad.prepare(self.targets.level(stage, used))
         return sad.to(self.device)
 
     def fit_leg(self, leg: Leg, part: nn.Module, clipsets: ClipSets, loss_of: LossOf) -> Fit:
         """Train one network, or go on with it, and report."""
         samples = self._samples(clipsets)
-        held = {s: pair for s, pair in self.val_sets.items() if s in clipsets and not leg.fold}
+        held = {} if leg.fold else self.held(leg.stage, clipsets)
         compute = loss_of(samples)
 
         def draw(rows: Tensor, generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
@@ -144,6 +144,7 @@ class Training:
             **scores,
             "n_samples": len(samples),
             "ridge_alpha": self.alphas.get(leg.name),
+            "mixed_precision": processes.with_precision(leg.loop, self.device).mixed_precision,
         }
         self.log.tell("stage_done", state.step, epochs=state.epoch, total_steps=leg.n_steps, **scores)
         self.log.steps_before += leg.n_steps
@@ -205,19 +206,28 @@ class Training:
                 found[subject] = torch.zeros(len(samples), *text.shape[1:], dtype=text.dtype)
             found[subject][rows] = text
 
+    def held(self, stage: str, clipsets: ClipSets) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return the held-out runs of some subjects on the device: (fMRI, what a stage should make of it)."""
+        found = {}
+        for subject in clipsets:
+            if subject in self.val_sets:
+                x, rows = self.val_sets[subject]
+                target = self.targets.video(rows) if stage == "mad" else self.targets.level(stage, rows)
+                found[subject] = x.to(self.device), target.to(self.device)
+        return found
+
     @torch.inference_mode()
     def score(self, stage: str, part: nn.Module, held: dict[str, tuple[Tensor, Tensor]]) -> dict[str, float]:
-        """Score a network on held-out training runs, averaged over subjects; ``score``: higher is better."""
+        """Score a network on what :meth:`held` returns, averaged over subjects; ``score``: higher is better."""
         sums: dict[str, float] = {}
-        for subject, (x, rows) in held.items():
-            fmri = {subject: x.to(self.device)}
+        for subject, (x, target) in held.items():
             if isinstance(part, SAD):
-                scores = text_scores(part, fmri, self.targets.level(stage)[rows].to(self.device))
+                scores = text_scores(part, {subject: x}, target)
             else:
                 assert isinstance(part, MAD)
                 text = self.val_text[subject]
                 text = None if text is None else text.to(self.device)
-                scores = video_scores(part, fmri, text, self.targets.video()[rows].to(self.device))
+                scores = video_scores(part, {subject: x}, text, target)
             for name, value in scores.items():
                 sums[name] = sums.get(name, 0.0) + value / len(held)
         return sums

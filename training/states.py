@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,42 @@ from pipeline.paths import check_space, disk_is_full
 
 FORMAT = 2
 KEPT = 2
+SLOW = 1.0  # seconds that writing a state may take without being put off
+SHARE = 0.05  # of the time that slower states may take
+SPEED = 5e8  # bytes a second that a disk is thought to take until a state has been written
 _WRITING = ".writing-"
 _FILES = ("state.safetensors", "state.json")
+
+
+class Pace:
+    """When a state is due at the end of an epoch: always, unless writing is slow and the last one is not long ago.
+
+    At the published sizes a state is 6 GB and an epoch takes two seconds: written after each, states would take ten
+    times as long as the training.
+
+    Parameters
+    ----------
+    n_bytes : int
+        Of a state, about.
+    minutes : float, optional
+        After which one is due anywhere.
+    """
+
+    def __init__(self, n_bytes: int, minutes: float | None) -> None:
+        self.cost, self.minutes, self.last = n_bytes / SPEED, minutes, time.monotonic()
+
+    def wrote(self, began: float) -> None:
+        """Take note of a state whose writing began at a time of ``time.monotonic``."""
+        self.last = time.monotonic()
+        self.cost = self.last - began
+
+    def late(self) -> bool:
+        """Return whether the clock alone asks for a state."""
+        return self.minutes is not None and time.monotonic() - self.last > 60 * self.minutes
+
+    def affordable(self) -> bool:
+        """Return whether a state at the end of an epoch costs little of the time since the last."""
+        return self.cost <= SLOW or self.cost <= SHARE * (time.monotonic() - self.last)
 
 
 class States:

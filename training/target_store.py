@@ -45,9 +45,15 @@ def stored_targets(world: World, clipset: ClipSet, folder: Path, n_frames: int =
     ResourceError
         When the disk is full.
     """
+    from filelock import FileLock
+
     path = folder / f"{key_of(world, clipset, n_frames)}.safetensors"
     if not path.is_file():
-        save(make_targets(world, clipset, n_frames), path)
+        folder.mkdir(parents=True, exist_ok=True)
+        # The processes of one training, and trainings side by side: one encodes, the others wait for its file.
+        with FileLock(path.with_suffix(".lock")):
+            if not path.is_file():
+                save(make_targets(world, clipset, n_frames), path)
     return load(path, clipset.clip_ids)
 
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, distributed
 from torch.nn import functional as F
 
+from pipeline.methods.drawing import sent
+
 
 def across(x: Tensor) -> Tensor:
     """Join the samples of all processes: (n_processes * B, ...), differentiable; alone, ``x`` itself."""
@@ -40,8 +42,13 @@ class _Across(torch.autograd.Function):
 
 
 def cosine_matrix(a: Tensor, b: Tensor) -> Tensor:
-    """Return the (B, B') cosines between the flattened samples of ``a`` and ``b``."""
-    return F.normalize(a.flatten(1), dim=1) @ F.normalize(b.flatten(1), dim=1).T
+    """Return the (B, B') cosines between the flattened samples of ``a`` and ``b``, float32.
+
+    In full precision under autocast too: a contrast divides them by a temperature as low as 0.004, which is about what
+    bfloat16 rounds a cosine by.
+    """
+    with torch.autocast(a.device.type, enabled=False):
+        return F.normalize(a.flatten(1).float(), dim=1) @ F.normalize(b.flatten(1).float(), dim=1).T
 
 
 def soft_clip_loss(predicted: Tensor, target: Tensor, temperature: float) -> Tensor:
@@ -97,8 +104,8 @@ def mixco_draw(n: int, alpha: float, generator: torch.Generator | None = None) -
 
 def mix(x: Tensor, partner: Tensor, share: Tensor) -> Tensor:
     """Return ``share * x + (1 - share) * x[partner]`` (SemVideo, eq. 14)."""
-    weight = share.to(x).reshape(-1, *[1] * (x.ndim - 1))
-    return weight * x + (1 - weight) * x[partner.to(x.device)]
+    weight = sent(share, x.device).to(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+    return weight * x + (1 - weight) * x[sent(partner, x.device)]
 
 
 def mixco_loss(predicted: Tensor, target: Tensor, partner: Tensor, share: Tensor, temperature: float) -> Tensor:
@@ -114,7 +121,7 @@ def mixco_loss(predicted: Tensor, target: Tensor, partner: Tensor, share: Tensor
         As drawn by :func:`mixco_draw`.
     temperature : float
     """
-    partner, share = partner.to(predicted.device), share.to(predicted.device)
+    partner, share = sent(partner, predicted.device), sent(share, predicted.device)
     logits = cosine_matrix(across(predicted), across(target)) / temperature
     if len(logits) > len(partner):
         partner = partner + distributed.get_rank() * len(partner)

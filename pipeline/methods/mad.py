@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from pipeline.errors import ConfigError
 from pipeline.methods import losses
 from pipeline.methods.base import Batch, Sizes, Strict
+from pipeline.methods.drawing import sent
 from pipeline.methods.layers import Standardiser, SubjectMapper, TripartiteAttention
 
 
@@ -117,7 +118,7 @@ class MAD(nn.Module):
         """Return eq. 13's terms and their weighted sum ``loss``."""
         assert batch.latents is not None
         drop = torch.rand(len(batch.latents), generator=generator) < self.config.condition_dropout
-        predicted = self(batch.fmri, batch.text, drop.to(batch.latents.device)).flatten(0, 1)
+        predicted = self(batch.fmri, batch.text, sent(drop, batch.latents.device)).flatten(0, 1)
         target = self.space.encode(batch.latents.flatten(0, 1))
         terms = {"mae": F.l1_loss(predicted, target), "contrast": predicted.new_zeros(())}
         if self.config.lambda_contrast:

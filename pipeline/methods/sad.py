@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from pipeline.methods import losses
 from pipeline.methods.base import Batch, Sizes, Strict
+from pipeline.methods.drawing import normal, sent
 from pipeline.methods.layers import Refiner, Standardiser, SubjectMapper, mlp
 
 
@@ -54,6 +55,7 @@ class SAD(nn.Module):
     """
 
     start: Tensor
+    signal: Tensor
 
     def __init__(self, config: SADConfig, sizes: Sizes, n_volumes: int) -> None:
         super().__init__()
@@ -74,6 +76,8 @@ class SAD(nn.Module):
         if config.refiner_layers:
             heads = (config.refiner_layers, config.refiner_heads, config.refiner_head_size)
             self.refiner = Refiner(*shape, *heads, causal=config.causal, dropout=config.dropout)
+            # Share of signal at each noise level; follows from the config, so no file holds it.
+            self.register_buffer("signal", self._scheduler().alphas_cumprod.clone(), persistent=False)
         self.space = Standardiser(shape, config.standardise)
         self.register_buffer("start", torch.zeros(sizes.d_text))
 
@@ -113,11 +117,13 @@ class SAD(nn.Module):
 
     def _refine_loss(self, guess: Tensor, target: Tensor, generator: torch.Generator | None) -> Tensor:
         assert self.refiner is not None
-        n = len(target)
-        t = torch.randint(self.config.refine_timesteps, (n,), generator=generator).to(target.device)
-        noise = torch.randn(target.shape, generator=generator).to(target)
-        drop = (torch.rand(n, generator=generator) < self.config.refine_condition_dropout).to(target.device)
-        noisy = self._scheduler().add_noise(target, noise, t)
+        n, device = len(target), target.device
+        t = sent(torch.randint(self.config.refine_timesteps, (n,), generator=generator), device)
+        noise = normal(tuple(target.shape), device, generator).to(target.dtype)
+        drop = sent(torch.rand(n, generator=generator) < self.config.refine_condition_dropout, device)
+        # What the scheduler's own add_noise computes, which copies its table to the card at every call.
+        signal = self.signal[t].to(target.dtype)[:, None, None]
+        noisy = signal.sqrt() * target + (1 - signal).sqrt() * noise
         return F.mse_loss(self.refiner(noisy, t, guess, drop), target)
 
     def _scheduler(self) -> Any:
@@ -138,8 +144,9 @@ class SAD(nn.Module):
             guess, z = z, noise
             scheduler = self._scheduler()
             scheduler.set_timesteps(self.config.refine_steps)
-            for t in scheduler.timesteps:
-                clean = self.refiner(z, t.to(z.device).expand(len(z)), guess)
-                z = scheduler.step(clean, t, z).prev_sample
+            # The scheduler reads its tables on the processor by plain numbers; the refiner wants them on the device.
+            for t, number in zip(sent(scheduler.timesteps, z.device), scheduler.timesteps.tolist(), strict=True):
+                clean = self.refiner(z, t.expand(len(z)), guess)
+                z = scheduler.step(clean, number, z).prev_sample
         z = self.space.decode(z)
         return torch.cat([self.start.expand(len(z), 1, -1), z], 1)

@@ -67,3 +67,15 @@ def test_mixco_loss_accepts_a_sample_mixed_with_itself():
 
 def test_anneal_runs_from_start_to_end():
     assert [losses.anneal(2.0, 4.0, p) for p in (0.0, 0.5, 1.0, 7.0)] == pytest.approx([2.0, 3.0, 4.0, 4.0])
+
+
+@pytest.mark.parametrize("temperature", [0.004, 0.0075])
+def test_a_contrast_keeps_its_precision_where_the_network_computes_in_half(temperature):
+    draws = torch.Generator().manual_seed(4)
+    # Texts of one film are alike: their cosines differ in the third place, where bfloat16 has none left.
+    target = torch.randn(1, 7, 48, generator=draws) + 0.3 * torch.randn(9, 7, 48, generator=draws)
+    predicted = (target + 0.3 * torch.randn(9, 7, 48, generator=draws)).bfloat16()
+    wanted = losses.soft_clip_loss(predicted.float(), target, temperature)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = losses.soft_clip_loss(predicted, target, temperature)
+    assert found == pytest.approx(float(wanted), rel=1e-4)

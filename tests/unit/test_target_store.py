@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +40,26 @@ def test_targets_are_encoded_once_and_read_through_a_map(world, tmp_path, monkey
     assert again.latents is None
     assert torch.equal(first.level("motion"), again.level("motion"))
     assert again.level("anchor").shape == (10, 11, 24)
+
+
+def test_processes_that_ask_together_encode_once(world, tmp_path, monkeypatch) -> None:
+    made, first = [], threading.Event()
+    real = target_store.make_targets
+
+    def slow(*arguments):
+        made.append(threading.current_thread())
+        first.set()
+        time.sleep(0.3)
+        return real(*arguments)
+
+    monkeypatch.setattr(target_store, "make_targets", slow)
+    shown = captioned()
+    other = threading.Thread(target=target_store.stored_targets, args=(world, shown, tmp_path))
+    other.start()
+    assert first.wait(20)
+    assert len(target_store.stored_targets(world, shown, tmp_path).clip_ids) == 10
+    other.join()
+    assert len(made) == 1
 
 
 def test_other_captions_are_other_targets(world, tmp_path) -> None:

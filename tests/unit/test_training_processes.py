@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import train_shared
 
 from pipeline.errors import ConfigError
@@ -66,3 +67,13 @@ def test_a_batch_that_cannot_be_cut_into_equal_parts_is_refused():
 def test_half_precision_on_a_processor_is_refused():
     with pytest.raises(ConfigError, match="fp16 needs a graphics card"):
         processes.accelerator(LoopConfig(mixed_precision="fp16"), "cpu")
+
+
+def test_the_arithmetic_is_chosen_by_the_device(monkeypatch):
+    assert processes.with_precision(LoopConfig(), "cpu").mixed_precision == "no"
+    assert processes.with_precision(LoopConfig(mixed_precision="bf16"), "cpu").mixed_precision == "bf16"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for able, wanted in ((True, "bf16"), (False, "no")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, able=able: able)
+        assert processes.with_precision(LoopConfig(), "cuda").mixed_precision == wanted
+        assert processes.with_precision(LoopConfig(), "cpu").mixed_precision == "no"

@@ -23,6 +23,7 @@ from training.loop import Task, fit
 from training.progress import ProgressLog, read_progress
 from training.randomness import Randomness
 from training.samples import Samples
+from training.states import Pace
 from training.stopping import Stop, Stopped, signals_answered, sole_owner
 from training.walk import walk
 
@@ -144,6 +145,32 @@ def test_states_are_written_by_the_clock(tmp_path):
     fit(noisy_task(), loop, tmp_path, log=log)
     told = [line["step"] for line in read_progress(tmp_path / "progress.jsonl")[0] if line["event"] == "checkpoint"]
     assert told == list(range(1, 13))
+
+
+def test_slow_states_are_put_off_until_they_cost_little(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("training.states.time.monotonic", lambda: clock[0])
+    assert Pace(10_000, 10.0).affordable(), "small ones are written after each epoch"
+    pace = Pace(6_000_000_000, 10.0)  # 12 s, as long as none has been written
+    assert not pace.affordable()
+    clock[0] += 12 / 0.05
+    assert pace.affordable()
+    pace.wrote(clock[0] - 30)
+    clock[0] += 599
+    assert not pace.affordable()
+    assert not pace.late()
+    clock[0] += 2
+    assert pace.affordable()
+    assert pace.late()
+    assert not Pace(1, None).late()
+
+
+def test_a_training_with_slow_states_still_ends_with_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("training.loop.Pace.affordable", lambda self: False)
+    log = ProgressLog(tmp_path / "progress.jsonl")
+    fit(noisy_task(), LOOP.model_copy(update={"checkpoint_steps": None}), tmp_path, log=log)
+    told = [line["step"] for line in read_progress(tmp_path / "progress.jsonl")[0] if line["event"] == "checkpoint"]
+    assert told == [12]
 
 
 def test_random_state_comes_back_from_json():
