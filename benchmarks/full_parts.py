@@ -1,4 +1,4 @@
-"""What `full_size.py` measures: decoders with random data of stated shapes, our renderer, and diffusers' pipelines"""
+"""What `full_size.py` measures of rendering: stated shapes, our renderer, and diffusers' pipelines clip by clip"""
 
 from __future__ import annotations
 
@@ -10,15 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-
-from pipeline.methods.base import Batch, Sizes
-from pipeline.methods.mad import MAD
-from pipeline.methods.sad import SAD
-from pipeline.methods.semvideo import SemVideoConfig, preset
+from torch import nn
 
 SUBJECT = "sub-01"
-SPREAD = 0.5  # standard deviation of the random latents and texts
+SPREAD = 0.5  # standard deviation of the random latents
 
 
 @dataclass(frozen=True)
@@ -29,7 +24,8 @@ class Shapes:
     ----------
     method : str
         Preset of the decoders.
-    n_voxels, n_samples, n_clips, n_tokens, d_text : int
+    n_voxels, n_clips, n_tokens, d_text : int
+        Each clip was seen twice.
     latent : (int, int, int)
         Of a decoded frame.
     sad_batch, mad_batch : int
@@ -39,7 +35,6 @@ class Shapes:
 
     method: str
     n_voxels: int
-    n_samples: int
     n_clips: int
     n_tokens: int
     d_text: int
@@ -53,66 +48,9 @@ class Shapes:
 
 SIZES = {
     # SemVideo, C.1; CC2017's first subject.
-    "full": Shapes("semvideo", 13_447, 8_640, 4_320, 77, 768, (4, 28, 28), 96, 20, 256, 25, 8),
-    "small": Shapes("semvideo-phantom", 607, 960, 480, 16, 64, (4, 8, 8), 96, 20, 64, 5, 3),
+    "full": Shapes("semvideo", 13_447, 4_320, 77, 768, (4, 28, 28), 96, 20, 256, 25, 8),
+    "small": Shapes("semvideo-phantom", 607, 480, 16, 64, (4, 8, 8), 96, 20, 64, 5, 3),
 }
-
-
-@dataclass
-class Job:
-    """One decoder and random data of its shapes."""
-
-    stage: str
-    config: SemVideoConfig
-    sizes: Sizes
-    fmri: Tensor
-    text: Tensor
-    latents: Tensor | None
-    clip: Tensor
-    batch: int
-    warm: int = 5  # steps before the clock starts
-
-    def build(self, device: str = "cpu") -> nn.Module:
-        """Return the untrained network, always the same."""
-        torch.manual_seed(0)
-        with torch.device(device):
-            if self.stage == "mad":
-                module: nn.Module = MAD(self.config.mad, self.sizes, 1, self.config.n_frames)
-            else:
-                module = SAD(self.config.sad, self.sizes, 1)
-        return module.train()
-
-    def order(self, n_steps: int) -> Tensor:
-        """Return sample numbers for ``n_steps`` batches."""
-        draw = torch.Generator().manual_seed(2)
-        return torch.randint(len(self.fmri), (n_steps * self.batch,), generator=draw)
-
-    def loss(self, module: nn.Module, values: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
-        """Return the loss of one batch, as training computes it past its first third."""
-        fmri, text, *rest = values
-        batch = Batch({SUBJECT: fmri}, text, rest[0] if rest else None)
-        loss: Tensor = module.training_step(batch, 0.5, generator)["loss"]
-        return loss
-
-
-def make_job(stage: str, shapes: Shapes, n_samples: int | None = None) -> Job:
-    """Return a decoder's job; texts and latents are kept in half precision, as stored targets are."""
-    draw = torch.Generator().manual_seed(3)
-    n, clips = n_samples or shapes.n_samples, min(n_samples or shapes.n_clips, shapes.n_clips)
-    config = preset(shapes.method)
-    sizes = Sizes(
-        n_voxels={SUBJECT: shapes.n_voxels}, n_tokens=shapes.n_tokens, d_text=shapes.d_text, latent=shapes.latent
-    )
-    text = SPREAD * torch.randn(clips, shapes.n_tokens, shapes.d_text, generator=draw)
-    latents = SPREAD * torch.randn(clips, config.n_frames, *shapes.latent, generator=draw) if stage == "mad" else None
-    return Job(
-        stage, config, sizes,
-        fmri=torch.randn(n, shapes.n_voxels, generator=draw),
-        text=text.half().float() if shapes.n_tokens < 77 else text.half(),
-        latents=latents,
-        clip=torch.arange(n) % clips,
-        batch=shapes.mad_batch if stage == "mad" else shapes.sad_batch,
-    )  # fmt: skip
 
 
 def _renderer(shapes: Shapes, device: str) -> tuple[Any, Any]:

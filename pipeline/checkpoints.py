@@ -178,6 +178,7 @@ def load_checkpoint(
     CheckpointError
         When anything is missing, damaged, of another method or of another subject.
     """
+    import torch
     from pydantic import ValidationError
 
     from pipeline.errors import NeuroVisError
@@ -192,7 +193,8 @@ def load_checkpoint(
         raise CheckpointError(f"{folder}: the decoders of {known}, expected {subject}; open those of {subject}")
     try:
         kind = load_method(about["method"])
-        model = kind.build(kind.CONFIG.model_validate(about["config"]), Sizes.model_validate(about["sizes"]))
+        with torch.device("meta"):  # no memory and no random start for weights that are read the next moment
+            model = kind.build(kind.CONFIG.model_validate(about["config"]), Sizes.model_validate(about["sizes"]))
         space = VoxelSpace(**about["space"])
     except (ValidationError, NeuroVisError, TypeError, ValueError) as error:
         first = str(error).splitlines()[0]
@@ -230,4 +232,4 @@ def _load_strictly(model: SemVideo, state: dict[str, torch.Tensor], folder: Path
                 f"{folder}/model.safetensors: {name} must be {tuple(own[name].shape)}, got {tuple(value.shape)}; "
                 "config and weights are not of one checkpoint"
             )
-    model.load_state_dict({name: value.float() for name, value in state.items()})
+    model.load_state_dict({name: value.float() for name, value in state.items()}, assign=True)

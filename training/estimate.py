@@ -87,13 +87,26 @@ class Estimate:
         return {**asdict(self), "sentence": self.sentence}
 
 
-def needs(found: Settled, train: Mapping[str, ClipSet], sizes: Sizes) -> tuple[int, int, int]:
-    """Return (bytes of memory, bytes of disk, numbers in the largest network), by arithmetic.
+@dataclass(frozen=True)
+class Needs:
+    """Bytes at the highest, by arithmetic, and numbers in the largest network.
 
-    In memory at once: a network with its gradient, both moments of AdamW, running mean, best weights and the two
-    copies that scoring makes; every subject's finished networks; the data twice (as read, as samples) with its
-    targets. On disk: three states of the running stage (two kept, one being written), one of each finished stage, and
-    the checkpoints.
+    Where a card trains, ``memory`` is the card's and ``host`` main memory; else ``host`` is 0.
+    """
+
+    memory: int
+    host: int
+    disk: int
+    parameters: int
+
+
+def needs(found: Settled, train: Mapping[str, ClipSet], sizes: Sizes) -> Needs:
+    """Reckon what a training takes.
+
+    Where it trains, at once: a network with its gradient, both moments of AdamW, running mean, best weights and the two
+    copies that scoring makes; the samples and one stage's targets. In main memory: every subject's finished networks,
+    the data as read and all targets. On disk: three states of the running stage (two kept, one being written), one of
+    each finished stage, and the checkpoints.
     """
     kinds = {stage: _bytes(found, stage, sizes) for stage in found.stages}
     single = {(g, s): _bytes(found, g, alone(sizes, s)) for g in found.stages for s in train}
@@ -102,14 +115,17 @@ def needs(found: Settled, train: Mapping[str, ClipSet], sizes: Sizes) -> tuple[i
         own = kinds[leg.stage] if leg.subject == ALL else single[leg.stage, leg.subject]
         extra = (leg.loop.ema is not None) + (leg.loop.keep == "best")
         memory, live, done = max(memory, own * (6 + extra)), max(live, own * (3 + extra)), done + own
-    n_texts = len({str(c) for clipset in train.values() for c in clipset.clip_ids})
+    n_clips = len({str(c) for clipset in train.values() for c in clipset.clip_ids})
     c, h, w = sizes.latent
-    per_clip = 4 * (3 * sizes.n_tokens * sizes.d_text + found.method.n_frames * c * h * w)
-    data = sum(clipset.fmri.nbytes * (1 + found.method.n_volumes) for clipset in train.values())
-    trained = sum(single.values())
-    total = LIBRARIES + memory + trained + data + n_texts * per_clip
+    text, latents = 4 * n_clips * sizes.n_tokens * sizes.d_text, 4 * n_clips * found.method.n_frames * c * h * w
+    read = sum(clipset.fmri.nbytes for clipset in train.values())
+    samples, trained = found.method.n_volumes * read, sum(single.values())
+    disk = 3 * live + done + trained // 2
     largest = max(kinds.values()) // 4
-    return total, 3 * live + done + trained // 2, largest
+    host = LIBRARIES + trained + read + 3 * text + latents
+    if found.settings.device == "cpu":
+        return Needs(host + memory + samples, 0, disk, largest)
+    return Needs(LIBRARIES + memory + samples + text + latents, host + samples, disk, largest)
 
 
 def check_room(found: Settled, train: Mapping[str, ClipSet], targets: Targets) -> None:
@@ -119,18 +135,19 @@ def check_room(found: Settled, train: Mapping[str, ClipSet], targets: Targets) -
     ------
     ResourceError
     """
-    memory, disk, _ = needs(found, train, sizes_of(train, targets))
-    _refuse(found, memory, disk)
+    _refuse(found, needs(found, train, sizes_of(train, targets)))
 
 
-def _refuse(found: Settled, memory: int, disk: int) -> None:
-    check_space(found.out, disk)
-    free = free_memory(found.settings.device)
-    if memory > free:
-        raise ResourceError(
-            f"{found.settings.dataset}, {found.settings.method}: training takes about {memory / 1e9:.1f} GB of memory, "
-            f"{free / 1e9:.1f} GB are free; take fewer subjects, a smaller network, or another machine"
-        )
+def _refuse(found: Settled, needed: Needs) -> None:
+    check_space(found.out, needed.disk)
+    for bytes_, device in ((needed.memory, found.settings.device), (needed.host, "cpu")):
+        free = free_memory(device)
+        if bytes_ > free:
+            raise ResourceError(
+                f"{found.settings.dataset}, {found.settings.method}: training takes about {bytes_ / 1e9:.1f} GB of "
+                f"memory of {device}, {free / 1e9:.1f} GB are free; take fewer subjects, a smaller network, or another "
+                "machine"
+            )
 
 
 def free_memory(device: str) -> int:
@@ -168,15 +185,17 @@ def estimate(settings: TrainingConfig, home: Path | None, progress: Progress) ->
     held = {subject: clipset.take(np.arange(min(len(clipset), _HELD_CLIPS))) for subject, clipset in val.items()}
     targets, per_clip = _encode(world, [*few.values(), *held.values()], found)
     n_clips = len({str(c) for part in (train, val) for clipset in part.values() for c in clipset.clip_ids})
-    memory, disk, parameters = needs(found, train, sizes_of(few, targets))
-    _refuse(found, memory, disk)
+    needed = needs(found, train, sizes_of(few, targets))
+    _refuse(found, needed)
     scale = max([len(clipset) / max(1, len(held[s])) for s, clipset in val.items()], default=1.0)
     with tempfile.TemporaryDirectory(prefix="neurovis-") as folder:
         legs = _time_legs(found, train, _trial(found, few, held, targets, Path(folder)), scale, progress)
     seconds = reading + per_clip * n_clips + sum(leg.seconds for leg in legs)
     free_disk = shutil.disk_usage(next(p for p in (found.out, *found.out.parents) if p.exists())).free
     free = free_memory(settings.device)
-    return Estimate(tuple(legs), round(seconds, 1), memory, disk, free, free_disk, parameters, settings.device)
+    return Estimate(
+        tuple(legs), round(seconds, 1), needed.memory, needed.disk, free, free_disk, needed.parameters, settings.device
+    )
 
 
 def _bytes(found: Settled, stage: str, sizes: Sizes) -> int:
@@ -229,7 +248,8 @@ def _trial(
         log=ProgressLog(None),
     )
     if "mad" in found.stages:
-        trial.val_text = {s: targets.level("motion", rows) for s, (_, rows) in trial.val_sets.items()}
+        sets = trial.val_sets.items()
+        trial.val_text = {s: targets.level("motion", rows).to(trial.device) for s, (_, rows) in sets}
     return trial
 
 

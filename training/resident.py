@@ -42,34 +42,3 @@ def pick(values: Tensor, rows: Tensor, device: str) -> Tensor:
     if torch.device(device).type == "cuda":
         return chosen.pin_memory().to(device, non_blocking=True).float()
     return chosen.to(device).float()
-
-
-class Resident:
-    """The arrays of one subject's training, placed once.
-
-    Parameters
-    ----------
-    fmri : (n_samples, n_inputs) float
-    text : (n_clips, n_tokens, d_text) float
-    latents : (n_clips, n_frames, c, h, w) float, optional
-    clip : (n_samples,) int64
-        Which clip a sample belongs to.
-    device : str
-    """
-
-    def __init__(self, fmri: Tensor, text: Tensor, latents: Tensor | None, clip: Tensor, device: str) -> None:
-        self.device, self.clip = device, clip
-        self.fmri, self.text = place(fmri, device), place(text, device)
-        self.latents = None if latents is None else place(latents, device)
-
-    @property
-    def resident(self) -> bool:
-        """Whether every array lies on the device."""
-        arrays = [self.fmri, self.text, *([] if self.latents is None else [self.latents])]
-        return all(array.device.type == torch.device(self.device).type for array in arrays)
-
-    def batch(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """Return fMRI, text and, where there are any, latents of some samples on the device, float32."""
-        clips = self.clip[rows]
-        rest = () if self.latents is None else (pick(self.latents, clips, self.device),)
-        return (pick(self.fmri, rows, self.device), pick(self.text, clips, self.device), *rest)

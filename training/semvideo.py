@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,29 +80,44 @@ class Training:
                 self.fit_leg(leg, part, self.clipsets, loss_of)
                 state = part.state_dict()
                 for subject in self.clipsets:
-                    own = self.new(leg.stage, alone(self.sizes, subject), self.plan.seed)
-                    own.load_state_dict({name: state[name] for name in own.state_dict()})
+                    own = self._build(leg.stage, alone(self.sizes, subject), "meta")
+                    # In main memory: the finished networks of three subjects would fill half a card of 24 GB.
+                    copies = {name: state[name].to("cpu", copy=True) for name in own.state_dict()}
+                    own.load_state_dict(copies, assign=True)
                     trained[subject][leg.stage] = own.eval()
+                del part, state
             else:
-                clipsets = {leg.subject: self.clipsets[leg.subject]}
-                self.fit_leg(leg, trained[leg.subject][leg.stage], clipsets, loss_of)
+                clipsets, own = {leg.subject: self.clipsets[leg.subject]}, trained[leg.subject][leg.stage]
+                with self._on_device(own):
+                    self.fit_leg(leg, own, clipsets, loss_of)
         return trained
+
+    @contextmanager
+    def _on_device(self, part: nn.Module) -> Iterator[nn.Module]:
+        """Have a network on the device in this block, and in main memory after it."""
+        try:
+            yield part.to(self.device)
+        finally:
+            part.cpu()
+
+    def _build(self, stage: str, sizes: Sizes, device: str) -> SAD | MAD:
+        volumes = self.config.n_volumes
+        with torch.device(device):
+            if stage == "mad":
+                return MAD(self.config.mad, sizes, volumes, self.config.n_frames)
+            return SAD(self.config.sad, sizes, volumes)
 
     def new(self, stage: str, sizes: Sizes, seed: int) -> nn.Module:
         """Return an untrained network of a stage with its constants learnt from the training targets."""
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            volumes = self.config.n_volumes
-            if stage == "mad":
-                mad = MAD(self.config.mad, sizes, volumes, self.config.n_frames)
-            else:
-                sad = SAD(self.config.sad, sizes, volumes)
+            part = self._build(stage, sizes, self.device)
         used = torch.cat([self.targets.find(clipset) for clipset in self.clipsets.values()]).unique()
-        if stage == "mad":
-            mad.prepare(self.targets.level("motion", used), self.targets.video(used))
-            return mad.to(self.device)
-        sad.prepare(self.targets.level(stage, used))
-        return sad.to(self.device)
+        if isinstance(part, MAD):
+            part.prepare(self.targets.level("motion", used), self.targets.video(used))
+        else:
+            part.prepare(self.targets.level(stage, used))
+        return part
 
     def fit_leg(self, leg: Leg, part: nn.Module, clipsets: ClipSets, loss_of: LossOf) -> Fit:
         """Train one network, or go on with it, and report."""
@@ -183,11 +199,14 @@ class Training:
         predicted = dict(crossfit)
         if self.config.mad.condition == "predicted":
             for subject, part in motion.items():
-                predicted[subject] = predict_text(part, self._samples({subject: self.clipsets[subject]}), seed, device)
+                samples = self._samples({subject: self.clipsets[subject]})
+                with self._on_device(part):
+                    predicted[subject] = predict_text(part, samples, seed, device)
         # At validation MAD is judged on what it will get: the fine-tuned SAD's prediction.
-        self.val_text = {
-            s: decode_text(motion[s], {s: x}, seed, device) if motion else None for s, (x, _) in self.val_sets.items()
-        }
+        self.val_text = dict.fromkeys(self.val_sets)
+        for subject, (x, _) in self.val_sets.items() if motion else ():
+            with self._on_device(motion[subject]) as part:
+                self.val_text[subject] = decode_text(part, {subject: x}, seed, device).to(device)
         return mad_loss(self.targets, device, with_text=bool(motion), predicted=predicted)
 
     def _fold(self, leg: Leg, found: dict[str, Tensor]) -> None:
@@ -225,9 +244,7 @@ class Training:
                 scores = text_scores(part, {subject: x}, target)
             else:
                 assert isinstance(part, MAD)
-                text = self.val_text[subject]
-                text = None if text is None else text.to(self.device)
-                scores = video_scores(part, {subject: x}, text, target)
+                scores = video_scores(part, {subject: x}, self.val_text[subject], target)
             for name, value in scores.items():
                 sums[name] = sums.get(name, 0.0) + value / len(held)
         return sums
@@ -245,11 +262,12 @@ class Training:
                 names = (f"-{ALL}", f"-{subject}")
                 scores = {name: entry for name, entry in self.report.items() if name.endswith(names)}
                 training = {**about, "plan": plan, "stages": list(stages), "scores": scores, "validation_runs": runs}
-                with torch.random.fork_rng():
+                whole = set(parts) == set(SemVideo.STAGES)
+                with torch.random.fork_rng(), torch.device("meta" if whole else "cpu"):
                     torch.manual_seed(self.plan.seed)  # parts that are not trained are alike in every run
                     model = SemVideo.build(self.config, alone(self.sizes, subject))
                 for stage, part in parts.items():
-                    model.parts[stage].load_state_dict(part.state_dict())
+                    model.parts[stage].load_state_dict(part.state_dict(), assign=True)
                 _save_decoder(self.out / subject, model, self.clipsets[subject], self.plan.seed, training)
 
         processes.by_first(write)

@@ -55,7 +55,6 @@ class SAD(nn.Module):
     """
 
     start: Tensor
-    signal: Tensor
 
     def __init__(self, config: SADConfig, sizes: Sizes, n_volumes: int) -> None:
         super().__init__()
@@ -76,8 +75,7 @@ class SAD(nn.Module):
         if config.refiner_layers:
             heads = (config.refiner_layers, config.refiner_heads, config.refiner_head_size)
             self.refiner = Refiner(*shape, *heads, causal=config.causal, dropout=config.dropout)
-            # Share of signal at each noise level; follows from the config, so no file holds it.
-            self.register_buffer("signal", self._scheduler().alphas_cumprod.clone(), persistent=False)
+        self._signal: Tensor | None = None
         self.space = Standardiser(shape, config.standardise)
         self.register_buffer("start", torch.zeros(sizes.d_text))
 
@@ -122,7 +120,9 @@ class SAD(nn.Module):
         noise = normal(tuple(target.shape), device, generator).to(target.dtype)
         drop = sent(torch.rand(n, generator=generator) < self.config.refine_condition_dropout, device)
         # What the scheduler's own add_noise computes, which copies its table to the card at every call.
-        signal = self.signal[t].to(target.dtype)[:, None, None]
+        if self._signal is None or self._signal.device != device:
+            self._signal = sent(self._scheduler().alphas_cumprod, device)
+        signal = self._signal[t].to(target.dtype)[:, None, None]
         noisy = signal.sqrt() * target + (1 - signal).sqrt() * noise
         return F.mse_loss(self.refiner(noisy, t, guess, drop), target)
 
