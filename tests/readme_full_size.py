@@ -28,13 +28,20 @@ def figures() -> str:
 
 def _rows(found: dict[str, Any], where: str) -> list[str]:
     rows = []
-    for stage in ("sad", "mad"):
-        if stage in found:
-            one = found[stage]
+    for name in ("sad", "sad_compiled", "mad", "mad_compiled"):
+        if name in found:
+            one = found[name]
             ours, plain, floor = (_ms(one[f"{key}_s_per_step"]) for key in ("fast", "plain", "floor"))
             rows.append(
-                f"| {stage.upper()} step, {one['parameters'] / 1e6:.2f} M parameters, batch {one['batch']} ({where}) "
+                f"| {_title(name)} step, {one['parameters'] / 1e6:.2f} M parameters, batch {one['batch']} ({where}) "
                 f"| {ours} | {plain} ({PLAIN}) | {floor} | {one['fast_peak_gib']:.2f} GiB |"
+            )
+    for name in ("whole_sad", "whole_sad_compiled", "whole_mad", "whole_mad_compiled"):
+        if name in found and "seconds" in found[name]:
+            one = found[name]
+            rows.append(
+                f"| {_title(name.removeprefix('whole_'))}, {one['epochs']} epochs of {one['samples']:,} samples with "
+                f"scores, states and checkpoint ({where}) | {one['seconds']:.0f} s | | | {one['peak_gib']:.2f} GiB |"
             )
     if "render" in found:
         one = found["render"]
@@ -43,6 +50,11 @@ def _rows(found: dict[str, Any], where: str) -> list[str]:
             f"| | {one['ours_peak_gib']:.2f} GiB |"
         )
     return rows
+
+
+def _title(name: str) -> str:
+    stage, _, compiled = name.partition("_")
+    return f"{stage.upper()}, compiled," if compiled else stage.upper()
 
 
 def _first_steps(cpu: dict[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from pipeline.methods.semvideo import MAD, SAD, preset
 from tests.fake_card import FakeCard
 from training import objectives, processes, resident
 from training.config import LoopConfig
+from training.held_out import text_scores, video_scores
 from training.loop import _Run
 from training.progress import ProgressLog
 from training.samples import Samples, sizes_of
@@ -89,6 +90,38 @@ def test_mixed_repeats_do_not_wait_either(card, tmp_path):
     with card:
         steps(card, SAD, tmp_path, repeats="mixed")
     assert card.waits == []
+
+
+def test_decoding_waits_for_nothing_but_its_result(card):
+    train, _ = ds.split()
+    targets = ds.targets()
+    with card:
+        sad, mad = (network(kind, sizes_of(train, targets)).eval() for kind in (SAD, MAD))
+        fmri = {subject: torch.zeros(3, n, device="cuda") for subject, n in ds.VOXELS.items()}
+        noise = torch.zeros(6, ds.N_TOKENS - 1, ds.D_TEXT, device="cuda")
+        sad.decode(fmri, noise)  # the first time loads tables
+        card.waits.clear()
+        text = sad.decode(fmri, noise)
+        latents = mad.decode(fmri, text)
+        assert (text.device.type, latents.shape) == ("cuda", (6, ds.N_FRAMES, *ds.LATENT))
+    assert card.waits == []
+
+
+@pytest.mark.parametrize("kind", [SAD, MAD])
+def test_held_out_scores_are_computed_on_the_card_and_read_once_each(card, kind):
+    train, _ = ds.split()
+    targets = ds.targets()
+    with card:
+        part = network(kind, sizes_of(train, targets)).eval()
+        fmri = {subject: torch.zeros(3, n, device="cuda") for subject, n in ds.VOXELS.items()}
+        shape = (6, ds.N_TOKENS, ds.D_TEXT)
+        with suppress(DataDependentOutputException, DynamicOutputShapeException):  # stops at the first number it reads
+            if kind is SAD:
+                text_scores(part, fmri, torch.zeros(shape, device="cuda"))
+            else:
+                video = torch.zeros(6, ds.N_FRAMES, *ds.LATENT, device="cuda")
+                video_scores(part, fmri, torch.zeros(shape, device="cuda"), video)
+    assert len(card.waits) == 1
 
 
 @pytest.mark.parametrize(
