@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurovis.cortexspace import describe_space, to_cortex
-from neurovis.cortexstore import MapKey, Maps, MapStore
 from neurovis.library import Library
 from neurovis.renders import Job, Renders
 from pipeline.clipset import VoxelSpace
 from pipeline.errors import ConfigError, DataError, NeuroVisError
 from pipeline.importance.about import ABOUT
+from pipeline.importance.kept import MapKey, Maps, MapStore, recording_of
 from pipeline.importance.maps import Settings, likeness_table
 from pipeline.importance.statistics import PERMUTATION, check_statistic
 from pipeline.provenance import FoundDecoder, find_decoder, weights_sha256
@@ -254,10 +253,8 @@ class Cortex:
 
     def _key(self, sha256: str, dataset: str, subject: str, statistic: str) -> MapKey | None:
         """Name a set of maps; None where the recording is not imported, so that nothing can be at hand."""
-        file = self._subject_file(dataset, subject)
-        if not file.is_file():
-            return None
-        return MapKey(sha256, dataset, subject, hashlib.sha256(file.read_bytes()).hexdigest(), _settings(statistic))
+        recording = recording_of(dataset, subject, self.library.home)
+        return None if recording is None else MapKey(sha256, dataset, subject, recording, _settings(statistic))
 
     def _subject_file(self, dataset: str, subject: str) -> Path:
         return self.library.home / "datasets" / dataset / subject / "subject.json"

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from neurovis.cortex import Cortex
-from neurovis.cortexstore import Maps
 from pipeline.errors import ConfigError
+from pipeline.importance.kept import Maps
 
 FIGURES = ("png", "svg", "pdf")
 MEDIA = {

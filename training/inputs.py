@@ -81,19 +81,14 @@ def read_inputs(found: Settled, progress: Progress) -> tuple[dict[str, ClipSet],
 
 
 def _subjects(settings: TrainingConfig, home: Path) -> list[str]:
-    """Return the chosen subjects, checked; a phantom that is not made yet is made by loading its first."""
-    from pipeline.data import describe, load
+    """Return the chosen subjects, checked."""
+    from pipeline.data import describe
+    from pipeline.data.importing import built_in_subjects
 
     card = describe(settings.dataset, home)
-    if not card.subjects:
-        load(settings.dataset, "sub-01", "val", home)
-        card = describe(settings.dataset, home)
     known = [str(entry["subject"]) for entry in card.subjects]
-    if card.built_in:
-        from pipeline.data.registry import BUILT_IN
-        from pipeline.phantom.sizes import phantom_size
-
-        known = [f"sub-{i + 1:02d}" for i in range(len(phantom_size(BUILT_IN[settings.dataset]).subjects))]
+    if card.built_in:  # made when first loaded
+        known = list(built_in_subjects(settings.dataset))
     unknown = [subject for subject in settings.subjects if subject not in known]
     if unknown:
         raise DataError(f"{settings.dataset}: no subject {unknown[0]}, expected some of {', '.join(known)}")

@@ -45,10 +45,9 @@ def import_folder(
 
 def ensure_built_in(name: str, subject: str, folder: Path, home: Path, progress: Progress | None) -> None:
     """Make and import one subject of a phantom, unless this version of it is there already."""
-    from pipeline.phantom.sizes import phantom_size
-    from pipeline.phantom.write import ensure_phantom, fingerprint
+    from pipeline.phantom.write import ensure_phantom
 
-    mark = fingerprint(phantom_size(BUILT_IN[name]))
+    mark = built_in_mark(name)
     if _is_imported(folder, subject, mark):
         return
     with locked(folder):
@@ -69,10 +68,15 @@ def ensure_built_in(name: str, subject: str, folder: Path, home: Path, progress:
 
 def is_current(name: str, subject: str, folder: Path) -> bool:
     """Tell whether this version of one subject of a phantom is there, so that nothing has to be made."""
+    return _is_imported(folder, subject, built_in_mark(name))
+
+
+def built_in_mark(name: str) -> str:
+    """Return what changes with what a phantom is made of; where it is made changes nothing."""
     from pipeline.phantom.sizes import phantom_size
     from pipeline.phantom.write import fingerprint
 
-    return _is_imported(folder, subject, fingerprint(phantom_size(BUILT_IN[name])))
+    return fingerprint(phantom_size(BUILT_IN[name]))
 
 
 def built_in_bytes(name: str) -> int:

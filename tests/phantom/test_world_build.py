@@ -33,7 +33,7 @@ def test_every_stage_runs_and_its_results_load(tmp_path: Path) -> None:
     out, home = tmp_path / "assets", tmp_path / "home"
     manifest = build.build(out, home, steps=FEW, size="tiny")
     assert list(manifest["stages"]) == list(build.STAGES)
-    assert set(manifest["scores"]) == {"oracle", "sub-01"}
+    assert set(manifest["scores"]) == {"oracle", "sub-01", "sub-02"}, "every subject, though none was made before"
     world = World(local(out))
     assert encode_text(world, ["a cat"]).shape == (1, world.n_tokens, world.d_text)
     assert world.controlnet is not None
@@ -43,6 +43,8 @@ def test_every_stage_runs_and_its_results_load(tmp_path: Path) -> None:
     assert run.manifest.simulated
     assert run.variants(run.manifest.clip_ids[0])[0] == "full"
     assert len(run.variants(run.manifest.clip_ids[0])) == 12
+    kept = sorted(path.name.rpartition("-")[0] for path in (out / "importance").iterdir())
+    assert kept == [f"sub-0{i}-{name}" for i in (1, 2) for name in ("pattern", "weight")]
     stamp = (out / "vae" / "config.json").stat().st_mtime_ns
     build.build(out, home, steps=FEW, size="tiny")
     assert (out / "vae" / "config.json").stat().st_mtime_ns == stamp

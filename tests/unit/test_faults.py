@@ -31,7 +31,7 @@ FULL_DISK = """
 import sys
 from pathlib import Path
 import numpy as np
-from neurovis.cortexstore import MapKey, MapStore
+from pipeline.importance.kept import MapKey, MapStore
 from pipeline.clipset import VoxelSpace
 from pipeline.errors import ResourceError
 from pipeline.importance.maps import ImportanceMap, Settings

@@ -4,6 +4,7 @@ Each stage writes what it made into the output folder and a note into the work f
 not done again, a stage that was stopped goes on from its last checkpoint. The order is the order of need:
 
     vae -> vae_decoder -> clip -> text_to_image -> motion -> control -> animator -> judges -> decoders -> runs
+    -> importance
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from typing import Any
 from pipeline.errors import ConfigError
 from pipeline.paths import PHANTOM_ASSETS, check_space, write_json
 
-STAGES = ("vae", "vae_decoder", "clip", "text_to_image", "motion", "control", "animator", "judges", "decoders", "runs")
+STAGES = (
+    "vae", "vae_decoder", "clip", "text_to_image", "motion", "control", "animator", "judges", "decoders", "runs",
+    "importance",
+)  # fmt: skip
 STEPS = {
     "vae": 2200,
     "vae_decoder": 1500,
@@ -181,6 +185,10 @@ def _run(
         from training.world.shipped import train_decoders
 
         return train_decoders(out, home, work, size, progress)
+    if name == "importance":
+        from training.world.shipped import write_importance
+
+        return write_importance(out, home, size, progress)
     from training.world.shipped import write_runs
 
     return write_runs(out, home, work, size, progress)

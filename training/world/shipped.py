@@ -1,4 +1,4 @@
-"""Stages ``decoders`` and ``runs``: what ships to be looked at, a minute after the download."""
+"""Stages ``decoders``, ``runs`` and ``importance``: what ships to be looked at, a minute after the download."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.backbones import World, local
 from pipeline.clipset import ClipSet
+from pipeline.data.importing import built_in_subjects
 from pipeline.judges import Judge
 from pipeline.nearest import nearest_captions
 from pipeline.paths import atomic_folder
@@ -20,15 +21,8 @@ from pipeline.runs import FULL, RunWriter, Score, Space, variant_name
 from training.world import scores
 
 Progress = Callable[[int, int, str], None]
+SHIPPED_STATISTICS = ("pattern", "weight")  # the tab's own choice, and the published figures'
 DATASETS = {"small": "phantom", "tiny": "phantom-tiny", "full": "phantom-full"}
-
-
-def subjects_of(dataset: str, home: Path) -> list[str]:
-    """Return the subjects of an imported data set."""
-    from pipeline.data import describe, load
-
-    load(dataset, "sub-01", "test", home)
-    return [str(entry["subject"]) for entry in describe(dataset, home).to_dict()["subjects"]]
 
 
 def train_decoders(out: Path, home: Path, work: Path, size: str, progress: Progress | None) -> dict[str, Any]:
@@ -38,7 +32,7 @@ def train_decoders(out: Path, home: Path, work: Path, size: str, progress: Progr
     from training.samples import join_targets
 
     dataset = DATASETS[size]
-    names = subjects_of(dataset, home)
+    names = built_in_subjects(dataset)
     train = {s: load(dataset, s, "train", home) for s in names}
     val = {s: load(dataset, s, "val", home) for s in names}
     world = World(local(out))
@@ -54,6 +48,30 @@ def train_decoders(out: Path, home: Path, work: Path, size: str, progress: Progr
     return {"subjects": names}
 
 
+def write_importance(out: Path, home: Path, size: str, progress: Progress | None) -> dict[str, Any]:
+    """Compute what each subject's decoders draw on; write ``out/importance``, which the Cortex tab shows at once."""
+    from pipeline.checkpoints import load_checkpoint
+    from pipeline.data import load
+    from pipeline.importance.kept import MapKey, MapStore, recording_of
+    from pipeline.importance.maps import Settings, importance_maps
+    from pipeline.provenance import weights_sha256
+
+    dataset, folder = DATASETS[size], out / "importance"
+    shutil.rmtree(folder, ignore_errors=True)
+    store = MapStore(folder, shipped=None)
+    for subject in built_in_subjects(dataset):
+        checkpoint = load_checkpoint(out / "decoders" / subject, subject=subject)
+        train = load(dataset, subject, "train", home)
+        sha256, recording = weights_sha256(out / "decoders" / subject), recording_of(dataset, subject, home)
+        assert recording is not None
+        for statistic in SHIPPED_STATISTICS:
+            settings = Settings(statistic=statistic, modules=tuple(checkpoint.model.first_layers(subject)))
+            maps = importance_maps(checkpoint, train, settings, progress=progress)
+            # The modules are all of the decoder, and so no part of the maps' name.
+            store.put(MapKey(sha256, dataset, subject, recording, Settings(statistic=statistic, modules=())), maps)
+    return {"statistics": list(SHIPPED_STATISTICS)}
+
+
 def write_runs(out: Path, home: Path, work: Path, size: str, progress: Progress | None) -> dict[str, Any]:
     """Decode, render and score the test film for every subject; write ``out/runs/phantom-SUBJECT``."""
     from pipeline.data import load
@@ -63,7 +81,7 @@ def write_runs(out: Path, home: Path, work: Path, size: str, progress: Progress 
     cvr = CVR(world, CONFIGS["phantom"])
     judges = scores.Judges(Judge.load(out / "judge_object"), Judge.load(out / "judge_motion"))
     found: dict[str, Any] = {}
-    for number, subject in enumerate(subjects_of(dataset, home)):
+    for number, subject in enumerate(built_in_subjects(dataset)):
         everything = load(dataset, subject, "test", home)
         chosen = everything.take(scores.scored_clips(len(everything)))
         if number == 0:

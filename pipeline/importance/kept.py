@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 
 from pipeline.clipset import VoxelSpace
+from pipeline.data.importing import BUILT_IN, built_in_mark
 from pipeline.errors import DataError
 from pipeline.importance.inference import RegionRow
 from pipeline.importance.maps import ImportanceMap, Settings
-from pipeline.paths import atomic_file
+from pipeline.paths import PHANTOM_ASSETS, atomic_file
 
 FORMAT = 1  # to be raised when a statistic's code changes what it computes
 KEPT = 24  # sets of maps in memory, some 100 kB each
+SHIPPED = PHANTOM_ASSETS / "importance"
 Maps = Mapping[str, ImportanceMap]
 
 
@@ -34,7 +36,7 @@ class MapKey:
         SHA-256 of its weights.
     dataset, subject : str
     recording : str
-        SHA-256 of what the working folder says of the subject's import; another import is another recording.
+        From :func:`recording_of`.
     settings : Settings
     """
 
@@ -51,17 +53,31 @@ class MapKey:
         return f"{self.subject}-{self.settings.statistic}-{hashlib.sha256(told.encode()).hexdigest()[:20]}"
 
 
+def recording_of(dataset: str, subject: str, home: Path) -> str | None:
+    """Return what tells one recording of a subject from another; None where it is not imported.
+
+    A phantom is the same wherever it is made, and need not be made yet. For others it is the SHA-256 of what the
+    working folder says of the import: another import is another recording.
+    """
+    if dataset in BUILT_IN:
+        return f"built in: {built_in_mark(dataset)}"
+    file = home / "datasets" / dataset / subject / "subject.json"
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+
+
 class MapStore:
-    """Keep sets of maps.
+    """Keep sets of maps, and find those that ship.
 
     Parameters
     ----------
     folder : Path
         Made when the first map is written.
+    shipped : Path, optional
+        Another folder, which is only read.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, shipped: Path | None = SHIPPED) -> None:
+        self.folder, self.shipped = folder, shipped
         self._held: OrderedDict[str, Maps] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -71,16 +87,19 @@ class MapStore:
             if key.name in self._held:
                 self._held.move_to_end(key.name)
                 return self._held[key.name]
-        path = self.folder / f"{key.name}.safetensors"
-        if not path.is_file():
-            return None
-        try:
-            maps = _read(path)
-        except DataError:
-            path.unlink(missing_ok=True)
-            return None
-        self._hold(key, maps)
-        return maps
+        for folder in (self.folder, self.shipped):
+            path = folder / f"{key.name}.safetensors" if folder else None
+            if path is None or not path.is_file():
+                continue
+            try:
+                maps = _read(path)
+            except DataError:
+                if folder == self.folder:
+                    path.unlink(missing_ok=True)
+                continue
+            self._hold(key, maps)
+            return maps
+        return None
 
     def put(self, key: MapKey, maps: Maps) -> None:
         """Keep maps, on disk too."""
