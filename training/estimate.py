@@ -18,9 +18,10 @@ from pipeline.errors import ResourceError
 from pipeline.methods.semvideo import MAD, SAD, Sizes
 from pipeline.paths import check_space
 from training.config import TrainingConfig
-from training.inputs import Progress, Settled, open_world, settled, split_of
+from training.inputs import Progress, Settled, check_device, open_world, settled, split_of
 from training.objectives import mad_loss, sad_loss
 from training.progress import ProgressLog
+from training.resident import free_on_card
 from training.samples import Targets, join_targets, make_targets, sizes_of
 from training.semvideo import Training, alone
 from training.stopping import Stop
@@ -153,7 +154,7 @@ def _refuse(found: Settled, needed: Needs) -> None:
 def free_memory(device: str) -> int:
     """Return the bytes that are free on the device."""
     if device != "cpu" and torch.cuda.is_available():
-        return int(torch.cuda.mem_get_info()[0])
+        return free_on_card(device)
     import psutil
 
     return int(psutil.virtual_memory().available)
@@ -178,6 +179,7 @@ def estimate(settings: TrainingConfig, home: Path | None, progress: Progress) ->
 
     began = time.perf_counter()
     found = settled(settings, working_folder(home))
+    check_device(settings.device)
     train, val = (split_of(found, split, progress) for split in ("train", "val"))
     reading = time.perf_counter() - began
     world = open_world(settings.world, settings.device)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import DataError
+from pipeline.errors import ConfigError, DataError
 from training.config import Plan, TrainingConfig, plan, replace
 
 if TYPE_CHECKING:
@@ -75,9 +75,18 @@ def split_of(found: Settled, split: str, progress: Progress) -> dict[str, ClipSe
 
 def read_inputs(found: Settled, progress: Progress) -> tuple[dict[str, ClipSet], dict[str, ClipSet], Targets]:
     """Read training and held-out runs of each subject, and encode what was shown: (train, val, targets)."""
+    check_device(found.settings.device)
     train, val = (split_of(found, split, progress) for split in ("train", "val"))
     world = open_world(found.settings.world, found.settings.device)
     return train, val, _targets(world, [*train.values(), *val.values()], found, progress)
+
+
+def check_device(device: str) -> None:
+    """Raise ConfigError where a card is asked for and torch finds none, before anything is read."""
+    import torch
+
+    if device != "cpu" and not torch.cuda.is_available():
+        raise ConfigError(f"device {device}: torch finds no CUDA card here; set device to cpu, or train where one is")
 
 
 def _subjects(settings: TrainingConfig, home: Path) -> list[str]:

@@ -8,6 +8,12 @@ from torch import Tensor
 SHARE = 0.5  # of the card's free memory that one array of data may take
 
 
+def free_on_card(device: str) -> int:
+    """Return the bytes of a card that nobody uses: free, or kept by torch from arrays that are gone."""
+    free, _ = torch.cuda.mem_get_info(torch.device(device))
+    return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+
+
 def place(values: Tensor, device: str, share: float = SHARE) -> Tensor:
     """Return an array on the device where it takes at most ``share`` of the free memory, else pinned.
 
@@ -19,8 +25,7 @@ def place(values: Tensor, device: str, share: float = SHARE) -> Tensor:
     """
     if torch.device(device).type != "cuda":
         return values
-    free, _ = torch.cuda.mem_get_info(torch.device(device))
-    if values.numel() * values.element_size() <= share * free:
+    if values.nbytes <= share * free_on_card(device):
         return values.to(device)
     return values.pin_memory()
 

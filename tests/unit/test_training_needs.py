@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from typer.testing import CliRunner
 
-from pipeline.errors import ResourceError
+from pipeline.errors import ConfigError, ResourceError
 from pipeline.methods.base import Sizes
 from pipeline.methods.semvideo import SemVideo, preset
 from training import estimate
+from training.__main__ import app
 from training.config import PLANS
+from training.resident import free_on_card
 
 GIB = 2**30
 VOXELS = {"sub-01": 13_447, "sub-02": 14_828, "sub-03": 9_114}  # CC2017's, by SemVideo
@@ -63,3 +68,21 @@ def test_too_small_a_card_or_main_memory_is_refused(monkeypatch, tmp_path, small
     settings = SimpleNamespace(dataset="cc2017", method="semvideo", device="cuda")
     with pytest.raises(ResourceError, match=f"{named}, 1.0 GB are free"):
         estimate._refuse(SimpleNamespace(out=tmp_path, settings=settings), needs_of(["sub-01"], "cuda"))
+
+
+@pytest.mark.parametrize("command", ["run", "estimate"])
+def test_a_card_that_is_not_there_is_one_sentence_before_anything_is_read(monkeypatch, tmp_path, command):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"dataset": "phantom-tiny", "method": "semvideo-tiny", "device": "cuda"}))
+    found = CliRunner().invoke(app, [command, "--config", str(config), "--home", str(tmp_path / "home")])
+    assert isinstance(found.exception, ConfigError)
+    assert str(found.exception).startswith("device cuda: torch finds no CUDA card here; set device to cpu")
+    assert not (tmp_path / "home" / "datasets").exists()
+
+
+def test_what_torch_keeps_of_arrays_that_are_gone_counts_as_free(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5, 80))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 30)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 12)
+    assert free_on_card("cuda") == 23
