@@ -294,6 +294,6 @@ def decode_latents(
         with torch.inference_mode():
             pixels = world.vae.decode(part / world.vae.config.scaling_factor).sample.float().clamp(-1, 1)
             # Rounded where they were made: a quarter of the bytes cross to the host, and no core computes on them.
-            frames = ((pixels.permute(0, 2, 3, 1) + 1) * 127.5).round().to(torch.uint8)
-            rows.append(frames.contiguous().cpu())
-    return np.asarray(torch.cat(rows).numpy())
+            rows.append(((pixels + 1) * 127.5).round().to(torch.uint8).cpu())
+    # Colours stay apart in memory, as what reads the frames again computes on them.
+    return np.asarray(torch.cat(rows).permute(0, 2, 3, 1).numpy())

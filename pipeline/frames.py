@@ -21,6 +21,7 @@ def write_stream(folder: Path, stream: str, frames: Frames, duration: float, *, 
     The strip, ``STREAM.webp``, is for looking at: its frames lie below one another and are lossy. ``duration`` is
     in seconds. One frame alone gets no MP4.
     """
+    frames = np.ascontiguousarray(frames)  # rendered ones may lie colour by colour
     if compact:
         from PIL import Image
 

@@ -215,8 +215,8 @@ class CVR:
             output_type="pt",
             **arguments,
         )
-        pixels = output.images.float().clamp(0, 1).permute(0, 2, 3, 1)
-        return np.asarray((pixels * 255).round().to(torch.uint8).contiguous().cpu().numpy())
+        pixels = (output.images.float().clamp(0, 1) * 255).round().to(torch.uint8)
+        return np.asarray(pixels.cpu().permute(0, 2, 3, 1).numpy())
 
     def _pixels(self, frames: Frames) -> torch.Tensor:
         """Return frames (n, size, size, 3) as (n, 3, size, size) in -1..1 on the device."""

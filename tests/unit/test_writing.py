@@ -249,8 +249,9 @@ def test_the_first_error_of_a_job_is_told_by_the_next_put():
     with pytest.raises(DataError, match="first"):
         go(Background(1, threads=1), fail, lambda: done.append(1), lambda: done.append(2))
     assert done == []
-    with pytest.raises(DataError, match="first"):  # at the end of the block
-        go(Background(3, threads=1), fail)
+    with pytest.raises(DataError, match="first"):  # at the end of the block, and what waited is dropped
+        go(Background(3, threads=1), lambda: time.sleep(0.1), fail, lambda: done.append(3))
+    assert done == []
 
 
 def test_jobs_are_finished_where_the_block_fails():
