@@ -35,19 +35,23 @@ class Background:
     def __init__(self, limit: int, threads: int | None = None) -> None:
         n = threads or min(MOST_THREADS, _processors())
         self._free = threading.Semaphore(max(limit, n))
-        self._pool = ThreadPoolExecutor(n, thread_name_prefix="background")
+        self._first = ThreadPoolExecutor(1, thread_name_prefix="in-turn")
+        self._then = ThreadPoolExecutor(n, thread_name_prefix="background")
         self._error: BaseException | None = None
 
     def __enter__(self) -> Background:
         return self
 
-    def put(self, job: Callable[..., object], *arguments: Any) -> None:
-        """Have ``job(*arguments)`` done; raise the error of an earlier job."""
+    def put(self, first: Callable[..., Any], then: Callable[[Any], object], *arguments: Any) -> None:
+        """Have ``then(first(*arguments))`` done; raise the error of an earlier job.
+
+        ``first`` is called for one job at a time, in the order of the jobs, as it suits a film that is read forwards.
+        """
         self._free.acquire()
         if self._error is not None:
             self._free.release()
             raise self._error
-        self._pool.submit(self._do, job, arguments)
+        self._first.submit(self._begin, first, then, arguments)
 
     def failed(self) -> bool:
         """Tell whether a job ended in an error: no more is worth rendering."""
@@ -55,18 +59,28 @@ class Background:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:
-            self._pool.shutdown(wait=True)
+            self._first.shutdown(wait=True)
+            self._then.shutdown(wait=True)
         except BaseException:  # interrupted while it waits: what has not begun is let go
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._error = self._error or error or KeyboardInterrupt()
             raise
         # Rendering that was stopped because a job failed is no news of its own.
         if self._error is not None and (error is None or isinstance(error, Stopped)):
             raise self._error
 
-    def _do(self, job: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+    def _begin(self, first: Callable[..., Any], then: Callable[[Any], object], arguments: tuple[Any, ...]) -> None:
         try:
             if self._error is None:
-                job(*arguments)
+                self._then.submit(self._end, then, first(*arguments))
+                return
+        except BaseException as error:
+            self._error = self._error or error
+        self._free.release()
+
+    def _end(self, then: Callable[[Any], object], value: Any) -> None:
+        try:
+            if self._error is None:
+                then(value)
         except BaseException as error:
             self._error = self._error or error
         finally:

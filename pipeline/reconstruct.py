@@ -128,12 +128,12 @@ def _render(
     ids = [str(c) for c in clipset.clip_ids]
     batch, backbones = batch_size(world, rendering.batch), world.backbones
 
-    def write(i: int, streams: dict[str, Frames]) -> None:
+    def complete(i: int, streams: dict[str, Frames]) -> tuple[ClipRecord, dict[str, dict[str, Frames]]]:
         frames = {variant_name(without): streams}
         if clipset.stimulus is not None:
             shown = clipset.stimulus.frames(i, backbones.n_frames)
             frames.setdefault(FULL, {})["truth"] = fit_frames(shown, backbones.size)
-        writer.add_clip(record(clipset, i, nearest), frames)
+        return record(clipset, i, nearest), frames
 
     # One batch waits to be written while one renders: two in memory, however slow the disk is.
     with Background(batch) as background:
@@ -142,7 +142,7 @@ def _render(
             without=without, seed=seed, batch=batch, progress=progress, should_stop=background.failed,
         )  # fmt: skip
         for i, rendered, place in made:
-            background.put(write, i, rendered.streams(place))
+            background.put(complete, lambda clip: writer.add_clip(*clip), i, rendered.streams(place))
 
 
 def decode(clipset: ClipSet, folder: Path, device: str = "cpu") -> ClipSet:

@@ -86,13 +86,20 @@ def serial(rendering, tmp_path_factory) -> dict[str, bytes]:
     return files(out)
 
 
-def test_overlapped_writing_leaves_the_files_of_writing_in_turn(rendering, serial, tmp_path):
+def test_overlapped_writing_leaves_the_files_of_writing_in_turn(rendering, serial, tmp_path, monkeypatch):
     """Also where a clip takes so long that later ones are written before it: the table has the manifest's order."""
-    writer = render(tmp_path / "run", rendering, Film({0: 0.6, 3: 0.2}))
+    write_stream = runs.write_stream
+
+    def late(folder, *rest, **more):
+        time.sleep(0.3 if "test1_0000" in str(folder) else 0)
+        write_stream(folder, *rest, **more)
+
+    monkeypatch.setattr(runs, "write_stream", late)
+    writer = render(tmp_path / "run", rendering, Film({3: 0.2}))
     assert len(serial) == N_CLIPS * (2 * N_FRAMES + 5 + 1 + 3) + 1
     (table,) = (tmp_path / "run").glob("*.jsonl")
-    late = [r.clip_id for r in read_records(table)]
-    assert late[0] != "test1_0000" and sorted(late) == list(writer.manifest.clip_ids)
+    listed = [r.clip_id for r in read_records(table)]
+    assert listed[0] != "test1_0000" and sorted(listed) == list(writer.manifest.clip_ids)
     writer.finish()
     assert files(tmp_path / "run") == serial
 
@@ -223,7 +230,7 @@ def test_put_waits_while_enough_is_unfinished():
     def fill() -> None:
         with Background(4, threads=2) as background:
             for i in range(6):
-                background.put(go.wait)
+                background.put(str, lambda _: go.wait(), i)
                 put.append(i)
 
     filling = threading.Thread(target=fill)
@@ -235,32 +242,68 @@ def test_put_waits_while_enough_is_unfinished():
     assert len(put) == 6
 
 
+def work(background: Background, *jobs) -> None:
+    with background:
+        for job in jobs:
+            background.put(float, job, 0.1)
+
+
+def fail(_: float) -> None:
+    raise DataError("first")
+
+
 def test_the_first_error_of_a_job_is_told_by_the_next_put():
-    done: list[int] = []
-
-    def fail() -> None:
-        raise DataError("first")
-
-    def go(background: Background, *jobs) -> None:
-        with background:
-            for job in jobs:
-                background.put(job)
-
+    done: list[float] = []
     with pytest.raises(DataError, match="first"):
-        go(Background(1, threads=1), fail, lambda: done.append(1), lambda: done.append(2))
+        work(Background(1, threads=1), fail, done.append, done.append)
     assert done == []
     with pytest.raises(DataError, match="first"):  # at the end of the block, and what waited is dropped
-        go(Background(3, threads=1), lambda: time.sleep(0.1), fail, lambda: done.append(3))
+        work(Background(3, threads=1), time.sleep, fail, done.append)
     assert done == []
+
+
+def test_an_error_in_turn_is_told_and_ends_the_jobs_after_it():
+    done: list[float] = []
+
+    def go() -> None:
+        with Background(9, threads=2) as background:
+            for seconds in ("0.2", "no number", "0.3"):
+                background.put(float, done.append, seconds)
+
+    with pytest.raises(ValueError, match="no number"):
+        go()
+    assert 0.3 not in done
+
+
+def test_the_first_half_of_each_job_is_done_in_turn():
+    """A film is read forwards, however long a clip takes and however many threads write."""
+    begun: list[int] = []
+    ended: list[int] = []
+
+    def first(i: int) -> int:
+        begun.append(i)
+        time.sleep(0.02 * (i % 3))
+        assert begun[-1] == i  # nobody else came in
+        return i
+
+    def then(i: int) -> None:
+        time.sleep(0.3 if i == 0 else 0)
+        ended.append(i)
+
+    with Background(9, threads=3) as background:
+        for i in range(9):
+            background.put(first, then, i)
+    assert begun == list(range(9))
+    assert sorted(ended) == begun and ended[0] != 0
 
 
 def test_jobs_are_finished_where_the_block_fails():
-    done: list[int] = []
+    done: list[float] = []
 
     def go() -> None:
         with Background(3, threads=1) as background:
-            background.put(time.sleep, 0.1)
-            background.put(done.append, 3)
+            background.put(float, time.sleep, 0.1)
+            background.put(float, done.append, 3)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
