@@ -22,6 +22,7 @@ from pipeline.errors import ConfigError, ResourceError
 from pipeline.paths import write_json
 
 if TYPE_CHECKING:
+    from pipeline.backbones import World
     from pipeline.render.cvr import CVR, Rendered
 
 Progress = Callable[[int, int, str], None]
@@ -108,6 +109,11 @@ def hold_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         write_json(path, wanted)
 
 
+def batch_size(world: World, batch: int | None = None) -> int:
+    """Return how many clips are rendered at a time: ``batch``, or what the memory preset allows."""
+    return batch or world.preset.clips_at(world.backbones.size)
+
+
 def render_batches(
     cvr: CVR,
     cues: Mapping[str, NDArray[Any]],
@@ -118,6 +124,7 @@ def render_batches(
     seed: int = 0,
     batch: int | None = None,
     progress: Progress | None = None,
+    should_stop: Callable[[], bool] | None = None,
 ) -> Iterator[tuple[int, Rendered, int]]:
     """Render some clips, several at a time.
 
@@ -133,6 +140,8 @@ def render_batches(
     batch : int, optional
         Clips at a time; by default what the memory preset allows. Halved, for good, when a card runs out of memory.
     progress : callable(done, total, message), optional
+    should_stop : callable() -> bool, optional
+        Asked before each step.
 
     Yields
     ------
@@ -142,11 +151,13 @@ def render_batches(
     ------
     ResourceError
         When one clip alone does not fit.
+    Stopped
+        When ``should_stop`` said so.
     """
     import torch
 
     world = cvr.world
-    batch = batch or world.preset.clips_at(world.backbones.size)
+    batch = batch_size(world, batch)
     start = 0
     while start < len(rows):
         some = rows[start : start + batch]
@@ -155,9 +166,9 @@ def render_batches(
             if progress:
                 progress(round(100 * (at + n * done / steps)), 100 * len(rows), message)
 
-        ids = [clip_ids[i] for i in some]
+        ids, some_cues = [clip_ids[i] for i in some], {k: np.asarray(v)[some] for k, v in cues.items()}
         try:
-            rendered = cvr.render({k: np.asarray(v)[some] for k, v in cues.items()}, ids, without, seed, tell)
+            rendered = cvr.render(some_cues, ids, without, seed, tell, should_stop)
         except torch.OutOfMemoryError as error:
             if len(some) == 1:
                 raise ResourceError(

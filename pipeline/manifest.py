@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import ConfigError, DataError, ResourceError
+from pipeline.paths import disk_is_full
 
 PARTS = ("anchor", "motion", "holi", "mad")
 FULL = "full"
@@ -188,10 +190,37 @@ def read_manifest(path: Path) -> RunManifest:
         ) from error
 
 
+def add_record(path: Path, record: ClipRecord) -> None:
+    """Append a line to a table, whole or not at all; a line before it that a crash cut short stays apart.
+
+    Raises
+    ------
+    ResourceError
+        When the disk is full; the table is as before.
+    """
+    line = f"{record.model_dump_json()}\n".encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab+", buffering=0) as table:
+        size = table.seek(0, os.SEEK_END)
+        table.seek(max(size - 1, 0))
+        rest = line if table.read(1) in (b"\n", b"") else b"\n" + line
+        try:
+            while rest:  # a disk that fills up takes a part, and fails at the next call
+                rest = rest[table.write(rest) :]
+        except OSError as error:
+            table.truncate(size)
+            if disk_is_full(error):
+                raise ResourceError(
+                    f"{path}: the disk is full; nothing was changed, make room and run again"
+                ) from error
+            raise
+
+
 def read_records(path: Path, repair: bool = False) -> list[ClipRecord]:
     """Read ``clips.jsonl``; with ``repair`` a line that a crash cut short is dropped, and no table has no lines."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # A cut may go through a letter. Only a newline ends a line: a caption may hold any other separator.
+        lines = path.read_bytes().decode("utf-8", "replace" if repair else "strict").split("\n")
     except FileNotFoundError as error:
         if repair:
             return []
@@ -199,7 +228,7 @@ def read_records(path: Path, repair: bool = False) -> list[ClipRecord]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: expected the run's table of clips, got none that can be read") from error
     records = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines if lines[-1] else lines[:-1], 1):
         try:
             records.append(ClipRecord.model_validate_json(line))
         except ValidationError as error:

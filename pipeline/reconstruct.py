@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.batches import hold_settings, render_batches
+from pipeline.background import Background
+from pipeline.batches import batch_size, hold_settings, render_batches
 from pipeline.errors import ConfigError, DataError
 from pipeline.nearest import nearest_captions
 from pipeline.paths import PHANTOM_ASSETS, atomic_folder, check_space
@@ -34,6 +35,7 @@ __all__ = [
 ]  # fmt: skip
 Progress = Callable[[int, int, str], None]
 Cues = dict[str, NDArray[Any]]
+Frames = NDArray[np.uint8]
 PACKAGES = ("torch", "diffusers", "transformers", "numpy")
 DECODERS = PHANTOM_ASSETS / "decoders"
 
@@ -102,7 +104,8 @@ def reconstruct(
     writer.set_cues(clipset.cues, write=first)
     writer.set_patterns(clipset.voxel_ids, clipset.mean_fmri(), _space(clipset), write=first)
     own = range(rendering.shard.rank, len(clipset), rendering.shard.world_size)
-    todo = [i for i in own if str(clipset.clip_ids[i]) not in writer.done]
+    done = writer.done
+    todo = [i for i in own if str(clipset.clip_ids[i]) not in done]
     if todo:
         _render(clipset, todo, nearest_captions(world, clipset.cues, known), writer, rendering, without, seed, progress)
     if rendering.shard.world_size > 1 and (owed := writer.missing()):
@@ -120,18 +123,26 @@ def _render(
     seed: int,
     progress: Progress | None,
 ) -> None:
-    """Render these clips and write each as soon as its batch is done; the truth goes beside it where it is known."""
+    """Render these clips and write each while the next batch renders; the truth goes beside it where it is known."""
     world, cvr = rendering.load()
     ids = [str(c) for c in clipset.clip_ids]
-    made = render_batches(
-        cvr, clipset.cues, ids, rows, without=without, seed=seed, batch=rendering.batch, progress=progress
-    )
-    for i, rendered, place in made:
-        frames = {variant_name(without): rendered.streams(place)}
+    batch, backbones = batch_size(world, rendering.batch), world.backbones
+
+    def complete(i: int, streams: dict[str, Frames]) -> tuple[ClipRecord, dict[str, dict[str, Frames]]]:
+        frames = {variant_name(without): streams}
         if clipset.stimulus is not None:
-            shown = clipset.stimulus.frames(i, world.backbones.n_frames)
-            frames.setdefault(FULL, {})["truth"] = fit_frames(shown, world.backbones.size)
-        writer.add_clip(record(clipset, i, nearest), frames)
+            shown = clipset.stimulus.frames(i, backbones.n_frames)
+            frames.setdefault(FULL, {})["truth"] = fit_frames(shown, backbones.size)
+        return record(clipset, i, nearest), frames
+
+    # One batch waits to be written while one renders: two in memory, however slow the disk is.
+    with Background(batch) as background:
+        made = render_batches(
+            cvr, clipset.cues, ids, rows,
+            without=without, seed=seed, batch=batch, progress=progress, should_stop=background.failed,
+        )  # fmt: skip
+        for i, rendered, place in made:
+            background.put(complete, lambda clip: writer.add_clip(*clip), i, rendered.streams(place))
 
 
 def decode(clipset: ClipSet, folder: Path, device: str = "cpu") -> ClipSet:

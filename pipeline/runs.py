@@ -4,6 +4,7 @@
 
     RUN/manifest.json            what was run, on what, with which seed, and the summary scores
     RUN/clips.jsonl              one line per clip: captions, nearest decoded captions, labels, scores
+    RUN/clips.*.jsonl            the lines so far, one table for each process that writes, until the run is finished
     RUN/cues.safetensors         the decoded cues, rows in the manifest's order of clips (optional)
     RUN/patterns.safetensors     ``voxel_ids`` and ``values`` (n_clips, n_voxels), the clips' fMRI (optional)
     RUN/clips/CLIP/VARIANT/STREAM/000.png ...  and STREAM.mp4     layout "lossless"
@@ -16,6 +17,7 @@ A *variant* names the parts that were switched off (``"full"``, ``"anchor"``, ``
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,6 +38,7 @@ from pipeline.manifest import (
     Score,
     Space,
     StreamFacts,
+    add_record,
     is_variant,
     parse_variant,
     read_manifest,
@@ -204,22 +207,23 @@ class Run:
 class RunWriter:
     """Write a run clip by clip; a stopped run goes on where it was.
 
-    Each clip's folder appears whole, then its line in ``clips.jsonl``; ``manifest.json`` comes last, with
-    :meth:`finish`, so a folder without it is unfinished.
+    Each clip's folder appears whole, then its line in the table of this process; ``clips.jsonl``, in the manifest's
+    order, and ``manifest.json`` come last, with :meth:`finish`. Threads may add clips at the same time.
 
     Parameters
     ----------
     path : path
     manifest : RunManifest
     share : str, optional
-        Name of this process among several that write the same run: its lines go to ``clips.<share>.jsonl``, so that
-        no two processes write one file, and :meth:`finish` joins them.
+        Name of this process among several that write the same run: its lines go to ``clips.<share>.jsonl`` (alone, to
+        ``clips.part.jsonl``), so that no two processes write one file, and :meth:`finish` joins them.
     """
 
     def __init__(self, path: str | Path, manifest: RunManifest, share: str | None = None) -> None:
         self.path, self.manifest = Path(path), manifest
-        self._table = self.path / (f"clips.{share}.jsonl" if share else "clips.jsonl")
+        self._table = self.path / f"clips.{share or 'part'}.jsonl"
         self._records: dict[str, ClipRecord] = {}
+        self._one_at_a_time = threading.Lock()
         self._read_tables()
 
     def _read_tables(self) -> None:
@@ -237,7 +241,8 @@ class RunWriter:
     def missing(self) -> list[str]:
         """Return the clips that no process has finished yet."""
         self._read_tables()
-        return [c for c in self.manifest.clip_ids if c not in self.done]
+        done = self.done
+        return [c for c in self.manifest.clip_ids if c not in done]
 
     def add_clip(self, record: ClipRecord, frames: Mapping[str, Mapping[str, Frames]]) -> None:
         """Write one clip: ``frames`` is variant -> stream -> (n_frames, height, width, 3) uint8 RGB."""
@@ -256,8 +261,9 @@ class RunWriter:
                         written.add(place)
                         compact = self.manifest.layout == "compact"
                         write_stream(folder / place[0], stream, value, seconds, compact=compact)
-        self._records[record.clip_id] = record
-        self._write_table()
+        with self._one_at_a_time:
+            add_record(self._table, record)
+            self._records[record.clip_id] = record
 
     def set_scores(self, variant: str, name: str, values: Mapping[str, float | None]) -> None:
         """Add a per-clip score (clip id -> value) to clips that are already written."""
@@ -288,8 +294,9 @@ class RunWriter:
         missing = self.missing()
         if missing:
             raise DataError(f"{self.path}: {len(missing)} clips are not rendered yet, the first is {missing[0]}")
-        self._table = self.path / "clips.jsonl"
-        self._write_table()
+        with atomic_file(self.path / "clips.jsonl") as temporary:
+            lines = (self._records[c].model_dump_json() for c in self.manifest.clip_ids)
+            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         update: dict[str, Any] = {} if scores is None else {"scores": {v: dict(s) for v, s in scores.items()}}
         first = Run(self.path, self.manifest)
         update["variants"] = tuple(first.variants(self.manifest.clip_ids[0])) if self.manifest.clip_ids else (FULL,)
@@ -304,12 +311,6 @@ class RunWriter:
         expected = (facts.n, *facts.size, 3) if facts else (n, *self.manifest.size, 3)
         if value.shape != expected or value.dtype != np.uint8:
             raise DataError(f"{clip_id}: {stream} must be uint8 {expected}, got {value.dtype} {value.shape}")
-
-    def _write_table(self) -> None:
-        order = [c for c in self.manifest.clip_ids if c in self._records]
-        with atomic_file(self._table) as temporary:
-            lines = (self._records[c].model_dump_json() for c in order)
-            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
     def _save(self, name: str, arrays: Mapping[str, NDArray[np.generic]]) -> None:
         from safetensors.numpy import save_file

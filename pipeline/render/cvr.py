@@ -183,14 +183,17 @@ class CVR:
         import torch
         from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 
+        from pipeline.render.schedule import CountedDDIM
+
         world, config = self.world, self.config
         kind = StableDiffusionPipeline if motion is None else StableDiffusionImg2ImgPipeline
         null, unet = self._null(), world.unet
+        counted = CountedDDIM.from_config(world.scheduler().config)
         world.use("unet")
         # The texts come encoded, so the pipeline gets no text encoder, which may be off the device.
         pipe = kind(
             vae=world.vae, text_encoder=None, tokenizer=None, unet=unet,
-            scheduler=world.scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+            scheduler=counted, safety_checker=None, feature_extractor=None, requires_safety_checker=False,
         )  # fmt: skip
         pipe.set_progress_bar_config(disable=True)
         arguments: dict[str, Any] = {"height": world.backbones.size, "width": world.backbones.size}
@@ -212,8 +215,8 @@ class CVR:
             output_type="pt",
             **arguments,
         )
-        pixels = output.images.float().clamp(0, 1).permute(0, 2, 3, 1).cpu()
-        return np.asarray((pixels * 255).round().to(torch.uint8).numpy())
+        pixels = (output.images.float().clamp(0, 1) * 255).round().to(torch.uint8)
+        return np.asarray(pixels.cpu().permute(0, 2, 3, 1).numpy())
 
     def _pixels(self, frames: Frames) -> torch.Tensor:
         """Return frames (n, size, size, 3) as (n, 3, size, size) in -1..1 on the device."""
@@ -249,7 +252,7 @@ class CVR:
         n, n_frames = len(clip_ids), world.backbones.n_frames
         shape = (world.latent_shape[0], n_frames, *world.latent_shape[1:])
         scheduler = world.scheduler(video=True)
-        scheduler.set_timesteps(config.num_inference_steps, device=world.device)
+        scheduler.set_timesteps(config.num_inference_steps)
         noise = torch.stack([torch.randn(shape, generator=generator(seed, c, "video")) for c in clip_ids])
         noise = noise.to(world.device)
         if latents is None:
@@ -259,15 +262,14 @@ class CVR:
             timesteps = scheduler.timesteps[-count:]
             start = torch.from_numpy(spread(latents, n_frames, config.interpolation)).to(world.device)
             sample = scheduler.add_noise(start.transpose(1, 2), noise, timesteps[:1])
-        sample = self._denoise(sample, timesteps, scheduler, texts, self._pixels(anchor), tell)
-        flat = sample.transpose(1, 2).flatten(0, 1).float().cpu().numpy()
-        frames = decode_latents(world, flat)
+        sample = self._denoise(sample, timesteps.tolist(), scheduler, texts, self._pixels(anchor), tell)
+        frames = decode_latents(world, sample.transpose(1, 2).flatten(0, 1))
         return frames.reshape(n, n_frames, *frames.shape[1:])
 
     def _denoise(
         self,
         sample: torch.Tensor,
-        timesteps: torch.Tensor,
+        timesteps: list[int],
         scheduler: Any,
         texts: tuple[torch.Tensor, torch.Tensor],
         anchor: torch.Tensor,
@@ -293,9 +295,11 @@ class CVR:
                 texts = tuple(torch.cat([null.expand(n, -1, -1), text]) for text in texts)
                 condition, mask = torch.cat([condition] * 2), torch.cat([mask] * 2)
             text, control_text = (text.repeat_interleave(n_frames, dim=0) for text in texts)
-            for timestep in timesteps:
+            # The networks read the timestep on the device, the schedule as a plain number: to look into its tables by
+            # a tensor of the device would mean to wait for the device at every step.
+            for number, timestep in zip(timesteps, torch.tensor(timesteps, device=sample.device), strict=True):
                 tell("video")
-                model_input = scheduler.scale_model_input(torch.cat([sample] * 2) if guided else sample, timestep)
+                model_input = scheduler.scale_model_input(torch.cat([sample] * 2) if guided else sample, number)
                 model_input = model_input.to(world.dtype)
                 down, mid = controlnet(
                     model_input, timestep, encoder_hidden_states=control_text, controlnet_cond=condition,
@@ -308,7 +312,7 @@ class CVR:
                 if guided:
                     empty, worded = predicted.chunk(2)
                     predicted = empty + scale * (worded - empty)
-                sample = scheduler.step(predicted, timestep, sample).prev_sample
+                sample = scheduler.step(predicted, number, sample).prev_sample
         return sample
 
 

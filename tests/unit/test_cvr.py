@@ -128,7 +128,8 @@ def test_denoising_agrees_with_the_stock_pipeline(world: World, cues: dict[str, 
     scheduler.set_timesteps(4)
     anchor = torch.from_numpy(pixels[None]).permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
-    ours = cvr._denoise(start, scheduler.timesteps, scheduler, (text, text), anchor, lambda message: None)  # type: ignore[arg-type]
+    steps = scheduler.timesteps.tolist()
+    ours = cvr._denoise(start, steps, scheduler, (text, text), anchor, lambda message: None)  # type: ignore[arg-type]
     assert torch.allclose(ours, stock, atol=2e-3)
 
 
