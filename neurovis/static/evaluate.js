@@ -1,5 +1,6 @@
 // Evaluate: choose runs and score them; the table, the error budget, clips one by one, and tests between runs.
 
+import { reading } from "./address.js";
 import { getJSON, h, replace } from "./dom.js";
 import { choice, query, remember } from "./evaluatestate.js";
 import { distributions, errorbudget, families, forget, pairs } from "./evaluatepanels.js";
@@ -85,6 +86,14 @@ export function mount(root, server) {
     remember();
   }
 
+  // What an entry was left with is not taken for the choice that followed the run before.
+  reading((query, again) => { if (again) opened = query.get("run"); });
+  on("return", () => {
+    if (!known?.runs || !state.run) return;
+    begin();
+    form.draw();
+    if (state.tab === "evaluate") load();
+  });
   on("run", openTab);
   on("tab", openTab);
   on("error", () => empty(root));

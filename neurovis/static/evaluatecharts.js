@@ -2,7 +2,7 @@
 
 import { button, h, number, s } from "./dom.js";
 import { downloadSVG } from "./charts.js";
-import { choose, state } from "./state.js";
+import { showClipIn, state } from "./state.js";
 
 const WIDTH = 640;
 const LEFT = 190;
@@ -53,10 +53,7 @@ function clipLink(run, clip, told, first, ...mark) {
   const go = (event) => {
     if (run !== state.run?.name || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    choose(clip);
-    const tab = [...document.querySelectorAll("#nv-tabs [role=tab]")].find((one) => one.textContent.trim() === "Explore");
-    tab?.dispatchEvent(new PointerEvent("pointerdown", { bubbles: true })); // state.js believes a tab that a reader has touched
-    tab?.click();
+    showClipIn("explore", clip);
   };
   const href = `?${new URLSearchParams({ run, clip })}`;
   return s("a", { href, class: "nv-cliplink", "data-clip": clip, "aria-label": `${told}; open in Explore`, tabindex: first ? 0 : -1, onclick: go }, s("title", {}, `${told}; open in Explore`), mark);
