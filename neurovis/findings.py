@@ -1,4 +1,4 @@
-"""What the Evaluate tab tells of scored runs: paired tests in words, values clip by clip, the error budget, exports."""
+"""What the Evaluate tab tells of scored runs: paired tests in words, values clip by clip, exports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 
 from neurovis.evaluations import OF_PHANTOM, Choice, Evaluations
 from pipeline.errors import ConfigError, DataError, NeuroVisError
-from pipeline.evaluate.budget import budget_rows, error_budget
 from pipeline.evaluate.compare import PairedTest, compare
 from pipeline.evaluate.engine import Evaluation
 from pipeline.evaluate.published import NOTE, published
@@ -90,20 +89,6 @@ class Findings:
                 }
             )
         return {"runs": choice.runs, "tests": rows}
-
-    def budget(self, name: str) -> dict[str, Any]:
-        """Return the rows of a run's error budget, or how to get them."""
-        run = self.evaluations.library.run(name)
-        kept = self.evaluations.folder / "budgets" / name
-        command = f"python -m pipeline evaluate --run {shlex.quote(name)} --budget --out {shlex.quote(str(kept))}"
-        rows = budget_rows(error_budget(run)) or _read_budget(kept / "budget.csv")
-        if rows:
-            return {"rows": rows, "note": None, "command": None}
-        if not run.manifest.simulated:
-            note = "The error budget needs a world whose true cues are known; this run's is not such a one."
-            return {"rows": [], "note": note, "command": None}
-        note = "The steps before the decoder were not measured on this run's clips. This command measures them:"
-        return {"rows": [], "note": note, "command": command}
 
     def export(self, choice: Choice, kind: str, controls: bool) -> tuple[bytes, str]:
         """Return a file of the scored runs among those chosen, and its name.
@@ -241,20 +226,6 @@ def _merged(texts: Sequence[str]) -> str:
     for table in tables:
         writer.writerows(table)
     return stream.getvalue()
-
-
-def _read_budget(path: Any) -> list[dict[str, Any]]:
-    """Read what ``--budget`` left behind; it keeps no intervals."""
-    if not path.is_file():
-        return []
-    rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
-    numbers = ("value", "change", "chance", "n")
-    try:
-        return [{**row, **{key: float(row[key]) if row[key] else None for key in numbers}} for row in rows]
-    except (KeyError, ValueError) as error:
-        raise DataError(
-            f"{path}: expected the rows of an error budget, got a damaged file; measure it again"
-        ) from error
 
 
 def read_query(query: Any) -> Choice:

@@ -3,7 +3,8 @@
 import { reading } from "./address.js";
 import { getJSON, h, replace } from "./dom.js";
 import { choice, query, remember } from "./evaluatestate.js";
-import { distributions, errorbudget, families, forget, pairs } from "./evaluatepanels.js";
+import { errorbudget } from "./evaluatebudget.js";
+import { distributions, families, forget, pairs } from "./evaluatepanels.js";
 import { setup } from "./evaluatesetup.js";
 import { scoretable } from "./evaluatetable.js";
 import { hopeless, on, start, state } from "./state.js";
@@ -12,7 +13,7 @@ import { empty } from "./empty.js";
 export function mount(root, server) {
   const form = setup(server, load, () => { forget(); return load(); });
   const table = scoretable();
-  const budget = errorbudget();
+  const budget = errorbudget(server);
   const family = families();
   const paired = pairs();
   const clips = distributions(() => { clips.draw(overview); paired.draw(overview); });

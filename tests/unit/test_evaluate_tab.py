@@ -236,15 +236,6 @@ def test_exports_are_named_as_simulated_and_hold_both_runs(kept, kind):
     assert Findings(kept).export(replace(BOTH, runs=(REAL,)), kind, True)[1] == f"evaluation_{REAL}_corrected.{kind}"
 
 
-def test_the_budget_of_the_shipped_phantom_is_known_and_of_another_says_how_to_get_it(kept):
-    shipped = Findings(Evaluations(Library(kept.library.home))).budget("phantom-sub-01")
-    steps = list(dict.fromkeys(row["step"] for row in shipped["rows"]))
-    assert steps[:4] == ["truth", "round_trip", "true_cues", "full"]
-    found = Findings(kept).budget(ONE)
-    assert f"--run {ONE} --budget" in found["command"]
-    assert Findings(kept).budget(REAL)["command"] is None
-
-
 def test_the_routes_answer_with_figures_or_a_sentence(kept, tmp_path):
     from starlette.testclient import TestClient
 
