@@ -18,6 +18,7 @@ from pipeline.errors import ConfigError, DataError, ResourceError
 from pipeline.paths import write_json
 
 PACE = {"run", "start", "per_clip", "clips"}
+ENOUGH = 5  # clips after the first that tell a pace
 WORKERS = max(1, min(4, (os.cpu_count() or 2) // 2))  # the other half is for the page
 
 
@@ -159,6 +160,7 @@ class Scoring:
         job.ended = time.time()
         if job.stopping:
             job.state, job.message = "stopped", "Stopped; the clips that were finished are kept."
+            self._keep_half(job)
         elif code != 0 and job.state == "running":
             job.state = "failed"
             job.message = (
@@ -195,6 +197,15 @@ class Scoring:
                 job.done[name] = max(said["done"], job.already[name])
             if said["done"]:
                 job.paced = job.paced or (time.time(), sum(job.done.values()))
+
+    def _keep_half(self, job: Job) -> None:
+        """Remember the pace of an evaluation that was stopped, so that going on with it is estimated."""
+        if job.trial or job.current is None or job.paced is None or job.ended is None:
+            return
+        since, first = job.paced
+        clips = sum(job.done.values()) - first
+        if clips >= ENOUGH:
+            self._keep_pace(job, job.current, since - job.started, (job.ended - since) / clips, clips)
 
     def _keep_pace(self, job: Job, name: str, start: float, per_clip: float, clips: int) -> None:
         """Remember how long a clip took here under these settings."""
