@@ -26,6 +26,9 @@ def main() -> int:
 
     from filelock import FileLock
 
+    from pipeline.cli import quiet_libraries
+
+    quiet_libraries()
     lock = Path(request["lock"])
     lock.parent.mkdir(parents=True, exist_ok=True)
     try:
