@@ -32,8 +32,11 @@ class CaptionFacts:
         self._kept: dict[tuple[str, str], tuple[Run, dict[str, Any]]] = {}
 
     def clips(self, name: str) -> dict[str, Any]:
-        """Return each clip's token counts, and how many tokens the text encoder reads."""
-        return self._once(name, "clips", _clips)
+        """Return each clip's token counts, and how many tokens the text encoder reads, or why they are not known."""
+        try:
+            return {**self._once(name, "clips", _clips), "trouble": None}
+        except WeightsError as error:
+            return {"room": None, "tokens": {}, "trouble": str(error)}
 
     def ranks(self, name: str) -> dict[str, Any]:
         """Return the rank of each clip's own caption among those of the run's clips, or why there is none."""
@@ -74,9 +77,20 @@ def text_world(name: str = "phantom") -> World:
     """Return a world of our own for texts, by its profile; hold ``MODELS`` while using it.
 
     The renderer's is not shared: a tokenizer must not be used from two threads at once.
+
+    Raises
+    ------
+    WeightsError
+        When the profile's tokenizer is not on this machine; transformers would make an empty one, and count with it.
     """
     from pipeline.backbones import World, profile
+    from pipeline.weights import missing_parts
 
+    if "tokenizer" in missing_parts(profile(name)):
+        raise WeightsError(
+            f"the tokenizer of the profile {name} is not on this machine; "
+            f"run python -m pipeline weights --profile {name}"
+        )
     return World(profile(name))
 
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from neurovis.children import THREADS
 from neurovis.dataplans import Plan, command, read_path
 from neurovis.datasets import Datasets, read_paces
-from neurovis.scoring import THREADS
 from pipeline.data import describe
 from pipeline.data.importing import built_in_bytes
 from pipeline.errors import ConfigError, DataError

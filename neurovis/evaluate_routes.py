@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
+from neurovis.budgets import Budgets
 from neurovis.evaluations import Evaluations
 from neurovis.findings import MEDIA, Findings, read_query
 from neurovis.library import Library
@@ -17,7 +18,7 @@ def evaluate_router(library: Library) -> APIRouter:
     """Return the routes; they are plain functions, which the server runs beside its event loop."""
     router = APIRouter(include_in_schema=False, prefix="/evaluations")
     evaluations = Evaluations(library)
-    findings = Findings(evaluations)
+    findings, budgets = Findings(evaluations), Budgets(library)
 
     @router.get("/choices")
     def choices() -> JSONResponse:
@@ -41,7 +42,7 @@ def evaluate_router(library: Library) -> APIRouter:
 
     @router.get("/budget/{name}")
     def budget(name: str) -> JSONResponse:
-        return JSONResponse(findings.budget(name))
+        return JSONResponse(budgets.found(name))
 
     @router.get("/export.{kind}")
     def export(request: Request, kind: str) -> Response:

@@ -1,4 +1,4 @@
-"""What the Evaluate tab tells of scored runs: paired tests in words, values clip by clip, the error budget, exports."""
+"""What the Evaluate tab tells of scored runs: paired tests in words, values clip by clip, exports."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import csv
 import io
 import json
 import shlex
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
 from neurovis.evaluations import OF_PHANTOM, Choice, Evaluations
 from pipeline.errors import ConfigError, DataError, NeuroVisError
-from pipeline.evaluate.budget import budget_rows, error_budget
 from pipeline.evaluate.compare import PairedTest, compare
 from pipeline.evaluate.engine import Evaluation
 from pipeline.evaluate.published import NOTE, published
@@ -21,6 +22,7 @@ from pipeline.evaluate.tables import make_table, to_csv, to_latex, to_markdown
 from pipeline.runs import FULL
 
 LEVEL = 0.05
+KEPT_TESTS = 32  # pairs of runs
 COMPARED = 6  # runs among which the best is looked for; every pair of them is tested
 MEDIA = {
     "csv": "text/csv",
@@ -41,6 +43,8 @@ class Findings:
 
     def __init__(self, evaluations: Evaluations) -> None:
         self.evaluations = evaluations
+        self._known: OrderedDict[tuple[int, int], tuple[Evaluation, Evaluation, list[PairedTest]]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def overview(self, choice: Choice) -> dict[str, Any]:
         """Return every run's state and figures, published figures, and which run is best where a test says so."""
@@ -74,7 +78,7 @@ class Findings:
         if len(choice.runs) != 2:
             raise ConfigError(f"paired tests: expected two runs, got {len(choice.runs)}; choose another run")
         one, other = (self.evaluations.load(name, choice) for name in choice.runs)
-        tests = [t for t in _tests(one, other) if t.variant == FULL]
+        tests = [t for t in self._tests(one, other) if t.variant == FULL]
         known = {(s.metric, s.convention, s.judge): s for s in (*other.summary, *one.summary)}
         rows = []
         for test in tests:
@@ -90,20 +94,6 @@ class Findings:
                 }
             )
         return {"runs": choice.runs, "tests": rows}
-
-    def budget(self, name: str) -> dict[str, Any]:
-        """Return the rows of a run's error budget, or how to get them."""
-        run = self.evaluations.library.run(name)
-        kept = self.evaluations.folder / "budgets" / name
-        command = f"python -m pipeline evaluate --run {shlex.quote(name)} --budget --out {shlex.quote(str(kept))}"
-        rows = budget_rows(error_budget(run)) or _read_budget(kept / "budget.csv")
-        if rows:
-            return {"rows": rows, "note": None, "command": None}
-        if not run.manifest.simulated:
-            note = "The error budget needs a world whose true cues are known; this run's is not such a one."
-            return {"rows": [], "note": note, "command": None}
-        note = "The steps before the decoder were not measured on this run's clips. This command measures them:"
-        return {"rows": [], "note": note, "command": command}
 
     def export(self, choice: Choice, kind: str, controls: bool) -> tuple[bytes, str]:
         """Return a file of the scored runs among those chosen, and its name.
@@ -125,6 +115,16 @@ class Findings:
         listed = names[0] if len(names) == 1 else f"{len(names)}-runs"
         return _written(shown, kind), f"evaluation_{listed}_{choice.convention}{mark}.{kind}"
 
+    def _tests(self, one: Evaluation, other: Evaluation) -> list[PairedTest]:
+        """Run the paired tests of two evaluations once: of 1,200 clips they take a third of a second."""
+        key = id(one), id(other)  # evaluations are kept, and held here, so that an id stays that of its own
+        with self._lock:
+            if key not in self._known:
+                self._known[key] = one, other, _tests(one, other)
+                while len(self._known) > KEPT_TESTS:
+                    self._known.popitem(last=False)
+            return self._known[key][2]
+
     def _best(self, found: Sequence[Evaluation]) -> tuple[dict[str, str], str]:
         """Return figure -> run that is better than every other one, by paired tests corrected over metrics and runs."""
         if len(found) < 2:
@@ -135,7 +135,7 @@ class Findings:
         wins: dict[str, dict[str, set[str]]] = {}
         for (i, one), (j, other) in combinations(enumerate(found), 2):
             try:
-                tests = _tests(one, other)
+                tests = self._tests(one, other)
             except NeuroVisError as error:
                 return {}, f"The best is not marked: {error}."
             up = {(s.metric, s.judge): s.higher_is_better for s in one.summary}
@@ -241,20 +241,6 @@ def _merged(texts: Sequence[str]) -> str:
     for table in tables:
         writer.writerows(table)
     return stream.getvalue()
-
-
-def _read_budget(path: Any) -> list[dict[str, Any]]:
-    """Read what ``--budget`` left behind; it keeps no intervals."""
-    if not path.is_file():
-        return []
-    rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
-    numbers = ("value", "change", "chance", "n")
-    try:
-        return [{**row, **{key: float(row[key]) if row[key] else None for key in numbers}} for row in rows]
-    except (KeyError, ValueError) as error:
-        raise DataError(
-            f"{path}: expected the rows of an error budget, got a damaged file; measure it again"
-        ) from error
 
 
 def read_query(query: Any) -> Choice:

@@ -9,6 +9,7 @@ import gradio as gr
 from neurovis.library import Library
 from neurovis.renders import Renders
 from neurovis.tabs import ablate, captions, cortex, data, evaluate, explore, sidebar, train
+from neurovis.tabs.view import mount
 
 TABS = (explore, ablate, cortex, captions, evaluate, train, data)
 # Open the tab that the address named; the browser does it alone.
@@ -34,6 +35,7 @@ def build_page(library: Library, renders: Renders) -> gr.Blocks:
     """
     with gr.Blocks(title="NeuroVis", analytics_enabled=False, fill_width=True) as page:
         restore = sidebar.build(library, renders)
+        mount("notice", "")
         with gr.Tabs(elem_id="nv-tabs") as tabs:
             for tab in TABS:
                 with gr.Tab(tab.TITLE, id=tab.KEY, elem_id=f"nv-tab-{tab.KEY}") as item:

@@ -73,8 +73,12 @@ class Renders:
             return "This run was imported from videos: there is no decoder here whose parts could be switched off."
         if run.manifest.cues is None or not (run.path / run.manifest.cues).is_file():
             return "The run keeps no decoded cues, so other combinations cannot be rendered from it."
-        missing = _missing_weights(run)
+        missing = self.lacking(run)
         return f"The renderer's weights are missing: {missing}." if missing else None
+
+    def lacking(self, run: Run) -> str | None:
+        """Name the weights that a run was rendered with and that are not on this machine; None where none is needed."""
+        return None if run.manifest.source == "videos" else _missing_weights(run)
 
     def start(self, name: str, clip_id: str, without: list[str], seed: int | None) -> str:
         """Queue a rendering and return its id; one that is already under way is joined."""

@@ -78,7 +78,9 @@ def _router(library: Library, renders: Renders) -> APIRouter:
 
     @router.get("/runs/{name}")
     def index(name: str) -> JSONResponse:
-        return JSONResponse(library.index(name) | {"cannot_render": renders.disabled(library.run(name))})
+        run = library.run(name)
+        reasons = {"cannot_render": renders.disabled(run), "lacking_weights": renders.lacking(run)}
+        return JSONResponse(library.index(name) | reasons)
 
     @router.get("/runs/{name}/job")
     def job(name: str) -> dict[str, Any] | None:

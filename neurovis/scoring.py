@@ -6,20 +6,19 @@ import atexit
 import contextlib
 import json
 import os
-import signal
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from neurovis.children import end_child, start_child, told_by
 from neurovis.evaluations import Choice, Evaluations, Place
 from pipeline.errors import ConfigError, DataError, ResourceError
-from pipeline.paths import ROOT, write_json
+from pipeline.paths import write_json
 
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 PACE = {"run", "start", "per_clip", "clips"}
+ENOUGH = 5  # clips after the first that tell a pace
 WORKERS = max(1, min(4, (os.cpu_count() or 2) // 2))  # the other half is for the page
 
 
@@ -110,13 +109,7 @@ class Scoring:
             chosen = dict(list(wanted.items())[:1]) if trial else wanted
             already = {name: 0 if again else place.n_done for name, place in chosen.items()}
             job = Job(chosen, already, trial, done={} if trial else dict(already))
-            try:
-                job.process = self._launch(job, again)
-            except OSError as error:
-                raise ResourceError(
-                    f"scoring: expected to start a process, got {error.strerror or error}; close other programs and "
-                    "score again"
-                ) from error
+            job.process = self._launch(job, again)
             self.job = job
             threading.Thread(target=self._watch, args=(self.job,), daemon=True, name="scoring").start()
             return self.status()
@@ -128,14 +121,9 @@ class Scoring:
     def stop(self) -> None:
         """End the evaluation at work; finished clips are kept."""
         job = self.job
-        if job is None or job.process is None or job.process.poll() is not None:
-            return
-        job.stopping = True
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if os.name == "posix":
-                os.killpg(job.process.pid, signal.SIGTERM)  # with the processes that it started
-            else:
-                job.process.terminate()
+        if job is not None and job.process is not None and job.process.poll() is None:
+            job.stopping = True  # before the end, or it would pass for one from outside
+            end_child(job.process)
 
     def estimate(self, choice: Choice) -> dict[str, Any]:
         """Say how long scoring would take, by what was measured here before; ``seconds`` is None where nothing was."""
@@ -162,26 +150,17 @@ class Scoring:
         ]
         lock = str(self.evaluations.folder / ".lock")
         request = {"lock": lock, "workers": WORKERS, "again": again, "trial": job.trial, "runs": wanted}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "neurovis.scoring_child"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True, encoding="utf-8", start_new_session=True,
-            env={**os.environ, **dict.fromkeys(THREADS, "1"), "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"},
-        )  # fmt: skip
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(request))
-        process.stdin.close()
-        return process
+        return start_child("neurovis.scoring_child", request, "scoring")
 
     def _watch(self, job: Job) -> None:
-        assert job.process is not None and job.process.stdout is not None
-        for line in job.process.stdout:
-            with contextlib.suppress(ValueError):
-                self._heard(job, json.loads(line))
-        code = job.process.wait()
-        job.process.stdout.close()
+        assert job.process is not None
+        for said in told_by(job.process):
+            self._heard(job, said)
+        code = job.process.returncode
         job.ended = time.time()
         if job.stopping:
             job.state, job.message = "stopped", "Stopped; the clips that were finished are kept."
+            self._keep_half(job)
         elif code != 0 and job.state == "running":
             job.state = "failed"
             job.message = (
@@ -218,6 +197,15 @@ class Scoring:
                 job.done[name] = max(said["done"], job.already[name])
             if said["done"]:
                 job.paced = job.paced or (time.time(), sum(job.done.values()))
+
+    def _keep_half(self, job: Job) -> None:
+        """Remember the pace of an evaluation that was stopped, so that going on with it is estimated."""
+        if job.trial or job.current is None or job.paced is None or job.ended is None:
+            return
+        since, first = job.paced
+        clips = sum(job.done.values()) - first
+        if clips >= ENOUGH:
+            self._keep_pace(job, job.current, since - job.started, (job.ended - since) / clips, clips)
 
     def _keep_pace(self, job: Job, name: str, start: float, per_clip: float, clips: int) -> None:
         """Remember how long a clip took here under these settings."""

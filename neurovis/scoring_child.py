@@ -78,7 +78,8 @@ def score(one: dict[str, Any], request: dict[str, Any], tell: Tell) -> None:
 
     def progress(done: int, of: int, message: str) -> None:
         judging = of != total or not message.startswith("clip ")
-        tell(run=one["run"], done=total if judging else done, total=total, message=message)
+        told = f"every clip is measured, now judging: {message}" if judging else message
+        tell(run=one["run"], done=total if judging else done, total=total, message=told)
 
     evaluate(source, settings, out, workers=request["workers"], restart=request["again"], progress=progress)
     tell(run=one["run"], finished=True)

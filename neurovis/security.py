@@ -35,6 +35,8 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
+# Doors of Gradio's that write files of the caller's into the temporary folder. No view uses them: they stay closed.
+CLOSED = ("/gradio_api/upload", "/gradio_api/deep_link")
 # The 3-D view is a page of pycortex's with its scripts within it. It runs in a sandbox, as a page of no origin at all:
 # it may read its own files and nothing else, neither the app's page around it nor what the app's session may do.
 FRAMED = "/neurovis/brain3d/view/"
@@ -73,7 +75,7 @@ def allowed_hosts(host: str) -> list[str]:
 
 
 class Guard:
-    """ASGI middleware: refuse cross-site writes and add security headers to every answer.
+    """ASGI middleware: refuse cross-site writes and what no view uses; add security headers to every answer.
 
     A browser sends ``Origin`` (and ``Sec-Fetch-Site``) with a request that another site's page made; a command line
     sends neither and is let through.
@@ -91,6 +93,13 @@ class Guard:
         unsafe = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
         if unsafe and _is_foreign(headers):
             response = PlainTextResponse("requests from another site are refused", 403, HEADERS)
+            await response(scope, receive, send)
+            return
+
+        if scope.get("path", "").rstrip("/") in CLOSED:
+            response = PlainTextResponse(
+                "nothing is uploaded or kept here; name a folder in the Data tab", 403, HEADERS
+            )
             await response(scope, receive, send)
             return
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 UPLOAD_LIMIT = "1mb"
+SCRATCH = "app-"  # how the temporary folders of servers begin
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, default=None, help="working folder (default: $NEUROVIS_HOME)")
     parser.add_argument("--memory", default=None, help="auto, 8gb, 12gb, 24gb, 80gb or cpu (default: $NEUROVIS_MEMORY)")
     options = parser.parse_args(arguments)
+    _end_in_order()
     try:
         _settle(options.home, options.memory)
         listener = _listen(options.host, options.port)
@@ -123,19 +126,60 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def _end_in_order() -> None:
+    """Let a request to end be an interruption like Ctrl+C, so that folders are emptied and child processes stopped.
+
+    Uvicorn closes its connections first and then raises the signal again, which by itself would end the process there.
+    """
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), interrupt)
+
+
 @contextmanager
 def _scratch(home: Path) -> Iterator[Path]:
-    """Yield a temporary folder of our own that is gone when the server stops."""
+    """Yield a temporary folder of our own that is gone when the server stops.
+
+    What a server left that was killed is removed by the next one: the lock of a folder in use is held.
+    """
+    from filelock import FileLock, Timeout
+
     parent = home / "tmp"
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="app-", dir=parent))
+        with FileLock(parent / ".lock", timeout=10):
+            _sweep(parent)
+            folder = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=parent))
+            held = FileLock(f"{folder}.lock")
+            held.acquire(timeout=0)
+    except Timeout as error:
+        raise ResourceError(f"{parent}: another server is starting in this folder; start again in a moment") from error
     except OSError as error:
         raise ResourceError(f"{home}: the working folder cannot be written ({error.strerror}); name another") from error
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        held.release()
+        Path(held.lock_file).unlink(missing_ok=True)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the temporary folders whose servers are gone."""
+    from filelock import FileLock, Timeout
+
+    for path in sorted(parent.glob(f"{SCRATCH}*")):
+        folder = path.with_suffix("")
+        try:
+            with FileLock(f"{folder}.lock", timeout=0):
+                shutil.rmtree(folder, ignore_errors=True)
+            Path(f"{folder}.lock").unlink(missing_ok=True)
+        except (Timeout, OSError):
+            continue  # in use, or another user's
 
 
 def _serve(listener: socket.socket, host: str, home: Path, scratch: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 # Loaded with the page itself, so that the first picture does not wait for a chain of imports.
-_MODULES = ("dom", "state", "clock", "player", "browser", "charts", "brain", "explore", "sidebar")
-_SHEETS = ("neurovis", "captions", "cortex", "brain3d", "evaluate", "train", "data")
+_MODULES = ("dom", "address", "state", "clock", "player", "browser", "charts", "brain", "explore", "sidebar", "notice")
+_SHEETS = ("neurovis", "notice", "captions", "cortex", "brain3d", "evaluate", "train", "data")
 HEAD = "\n".join(
     (
         # What the address said when the page was opened, before any view writes into it.

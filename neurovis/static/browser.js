@@ -194,15 +194,21 @@ export function browser() {
     mark();
   }
 
-  on("run", () => {
+  function begin() {
+    if (!state.run) return;
     search.value = state.pick.text;
     fillObjects();
-    list.scrollTop = 0;
     // A link to a clip outside the twelve shown lists all, so that the link's clip is there.
     if (state.clip && state.pick.mode === "random" && !pickClips().shown.some((clip) => clip.id === state.clip)) state.pick.mode = "all";
     refresh();
     reveal();
+  }
+
+  on("run", () => {
+    list.scrollTop = 0;
+    begin();
   });
+  on("return", begin);
   on("clip", reveal);
   on("scores", refresh);
   new ResizeObserver(paint).observe(list);

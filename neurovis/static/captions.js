@@ -64,7 +64,8 @@ export function mount(root, server) {
       const found = await getJSON(`/neurovis/runs/${encodeURIComponent(run.name)}/captions`);
       if (run !== state.run) return;
       facts = found;
-      telling.textContent = "";
+      telling.textContent = found.trouble ? `Tokens were not counted: ${found.trouble}` : "";
+      tables.refuse(found.trouble);
       if (found.has_tables) tables.compute();
     } catch (error) {
       if (run === state.run) telling.textContent = `Tokens were not counted: ${error.message}`;

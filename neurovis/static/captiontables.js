@@ -27,6 +27,14 @@ export function captionTables() {
     return undefined;
   }
 
+  // Without a tokenizer there is nothing to count with.
+  function refuse(reason) {
+    const start = body.querySelector(".nv-primary");
+    if (!reason || !start) return;
+    start.disabled = true;
+    start.after(h("span", { class: "nv-note nv-broken" }, reason));
+  }
+
   async function compute() {
     const mine = ++turn;
     const run = state.run;
@@ -91,5 +99,5 @@ export function captionTables() {
     download(`${state.run.name}_captions${state.run.simulated ? "_simulated" : ""}.csv`, csv(rows));
   }
 
-  return { node, open, compute };
+  return { node, open, compute, refuse };
 }

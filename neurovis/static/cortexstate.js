@@ -1,6 +1,7 @@
 // What the Cortex tab shows: one object, mirrored in the address, so that a link reopens the same view.
 
-import { emit, state } from "./state.js";
+import { reading, write } from "./address.js";
+import { emit, on, state } from "./state.js";
 
 export const MODULES = { anchor: "C_anchor", motion: "C_motion", holi: "C_holi", mad: "MAD" };
 export const CLIP = "clip"; // the layer that is one clip's fMRI
@@ -21,28 +22,29 @@ export const KINDS = {
   clip: { ends: [-2.5, 2.5], reach: 5, told: "z-scored BOLD", diverging: true },
 };
 
-const asked = new URLSearchParams(window.neurovisAddress ?? location.search);
-const words = (key) => (asked.get(key) || "").split(",").filter(Boolean);
-const pair = words("limits").map(Number);
+export const view = {};
 
-export const view = {
-  layer: Object.hasOwn(KINDS, asked.get("layer")) && asked.get("layer") !== "minus" ? asked.get("layer") : "map",
-  module: asked.get("module") || "",
-  statistic: asked.get("statistic") || "pattern",
-  subject: asked.get("brain") || "",
-  minus: asked.get("minus") || "", // "module:motion" or "subject:sub-02"
-  threshold: Math.max(0, Number(asked.get("threshold")) || 0),
-  colours: { sequential: "inferno", diverging: "PuOr_r" },
-  outlines: asked.get("outlines") !== "off",
-  labels: asked.has("labels") ? words("labels").filter((name) => name !== "none") : [...LABELLED],
-  slice: asked.has("slice") ? Number(asked.get("slice")) || 0 : null,
-  close: asked.get("close") === "on", // only the part of the map that holds values
-  cortical: asked.get("cortical") === "on", // a volume in MNI space, sampled at the cortex
-  ends: {}, // kind -> ends of the colour bar, where they were changed
-};
-if (SEQUENTIAL.includes(asked.get("colours"))) view.colours.sequential = asked.get("colours");
-if (DIVERGING.includes(asked.get("colours"))) view.colours.diverging = asked.get("colours");
-if (pair.length === 2 && pair[0] < pair[1]) view.ends[kind()] = pair;
+reading((asked) => {
+  const words = (key) => (asked.get(key) || "").split(",").filter(Boolean);
+  const pair = words("limits").map(Number);
+  const colours = asked.get("colours");
+  Object.assign(view, {
+    layer: Object.hasOwn(KINDS, asked.get("layer")) && asked.get("layer") !== "minus" ? asked.get("layer") : "map",
+    module: asked.get("module") || "",
+    statistic: asked.get("statistic") || "pattern",
+    subject: asked.get("brain") || "",
+    minus: asked.get("minus") || "", // "module:motion" or "subject:sub-02"
+    threshold: Math.max(0, Number(asked.get("threshold")) || 0),
+    colours: { sequential: SEQUENTIAL.includes(colours) ? colours : "inferno", diverging: DIVERGING.includes(colours) ? colours : "PuOr_r" },
+    outlines: asked.get("outlines") !== "off",
+    labels: asked.has("labels") ? words("labels").filter((name) => name !== "none") : [...LABELLED],
+    slice: asked.has("slice") ? Number(asked.get("slice")) || 0 : null,
+    close: asked.get("close") === "on", // only the part of the map that holds values
+    cortical: asked.get("cortical") === "on", // a volume in MNI space, sampled at the cortex
+    ends: {}, // kind -> ends of the colour bar, where they were changed
+  });
+  if (pair.length === 2 && pair[0] < pair[1]) view.ends[kind()] = pair;
+});
 
 export function kind() {
   return view.layer === "map" && view.minus ? "minus" : view.layer;
@@ -84,22 +86,22 @@ export function change(what) {
 
 export function remember() {
   if (!state.run) return;
-  const query = new URLSearchParams(location.search);
-  const set = (key, value, usual) => (value === usual || value === null || value === "" ? query.delete(key) : query.set(key, value));
-  set("layer", view.layer, "map");
-  set("module", view.module, "anchor");
-  set("statistic", view.statistic, "pattern");
-  set("brain", view.subject, state.run.subject);
-  set("minus", view.layer === "map" ? view.minus : "", "");
-  set("threshold", view.threshold ? String(view.threshold) : "", "");
-  set("limits", view.ends[kind()] ? view.ends[kind()].join(",") : "", "");
-  set("colours", view.colours[palette()], palette() === "diverging" ? "PuOr_r" : "inferno");
-  set("outlines", view.outlines ? "" : "off", "");
-  set("labels", view.labels.join(",") || "none", LABELLED.join(","));
-  set("slice", view.slice === null ? "" : String(view.slice), "");
-  set("close", view.close ? "on" : "", "");
-  set("cortical", view.cortical ? "on" : "", "");
-  const text = query.toString().replaceAll("%2C", ",").replaceAll("%3A", ":");
-  const next = location.pathname + (text ? `?${text}` : "");
-  if (next !== location.pathname + location.search) history.replaceState(history.state, "", next);
+  const unless = (value, usual) => (value === usual ? null : value);
+  write({
+    layer: unless(view.layer, "map"),
+    module: unless(view.module, "anchor"),
+    statistic: unless(view.statistic, "pattern"),
+    brain: unless(view.subject, state.run.subject),
+    minus: view.layer === "map" ? view.minus : null,
+    threshold: view.threshold || null,
+    limits: view.ends[kind()]?.join(","),
+    colours: unless(view.colours[palette()], palette() === "diverging" ? "PuOr_r" : "inferno"),
+    outlines: view.outlines ? null : "off",
+    labels: unless(view.labels.join(",") || "none", LABELLED.join(",")),
+    slice: view.slice,
+    close: view.close ? "on" : null,
+    cortical: view.cortical ? "on" : null,
+  });
 }
+
+on("return", () => emit("cortex", view));

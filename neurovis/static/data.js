@@ -92,6 +92,7 @@ export function mount(root, server) {
   }
 
   on("tab", open);
+  on("return", () => { if (state.tab === "data" && known) load(); });
   on("runs", () => { if (known) list.show(known); });
   open();
   if (!state.loaded) start();

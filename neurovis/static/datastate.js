@@ -1,29 +1,21 @@
 // What the Data tab looks at: a data set, a subject, a measure, a folder to import; mirrored in the address.
 
+import { reading, write } from "./address.js";
 import { state } from "./state.js";
 
-const address = new URLSearchParams(window.neurovisAddress ?? location.search);
+export const choice = {};
 
-export const choice = {
+reading((address) => Object.assign(choice, {
   dataset: address.get("dataset") || "",
   subject: address.get("who") || "",
   measure: address.get("measure") || "",
   slice: /^\d+$/.test(address.get("cutat") || "") ? Number(address.get("cutat")) : null,
   path: address.get("path") || "",
-};
+}));
 
 export function remember() {
   if (state.tab !== "data") return;
-  const query = new URLSearchParams(location.search);
-  const set = (key, value) => (value || value === 0 ? query.set(key, value) : query.delete(key));
-  set("tab", "data");
-  set("dataset", choice.dataset);
-  set("who", choice.subject);
-  set("measure", choice.measure);
-  set("cutat", choice.slice);
-  set("path", choice.path);
-  const next = `${location.pathname}?${query.toString().replaceAll("%2F", "/")}`;
-  if (next !== location.pathname + location.search) history.replaceState(history.state, "", next);
+  write({ tab: "data", dataset: choice.dataset, who: choice.subject, measure: choice.measure, cutat: choice.slice, path: choice.path });
 }
 
 export const LAYOUTS = { cc2017: "CC2017, raw", "cc2017-pt": "CC2017, preprocessed", hcp7t: "HCP 7T movies", bids: "BIDS", image: "one image", unknown: "unknown" };

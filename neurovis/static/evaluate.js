@@ -1,8 +1,10 @@
 // Evaluate: choose runs and score them; the table, the error budget, clips one by one, and tests between runs.
 
+import { reading } from "./address.js";
 import { getJSON, h, replace } from "./dom.js";
 import { choice, query, remember } from "./evaluatestate.js";
-import { distributions, errorbudget, families, forget, pairs } from "./evaluatepanels.js";
+import { errorbudget } from "./evaluatebudget.js";
+import { distributions, families, forget, pairs } from "./evaluatepanels.js";
 import { setup } from "./evaluatesetup.js";
 import { scoretable } from "./evaluatetable.js";
 import { hopeless, on, start, state } from "./state.js";
@@ -11,7 +13,7 @@ import { empty } from "./empty.js";
 export function mount(root, server) {
   const form = setup(server, load, () => { forget(); return load(); });
   const table = scoretable();
-  const budget = errorbudget();
+  const budget = errorbudget(server);
   const family = families();
   const paired = pairs();
   const clips = distributions(() => { clips.draw(overview); paired.draw(overview); });
@@ -85,6 +87,14 @@ export function mount(root, server) {
     remember();
   }
 
+  // What an entry was left with is not taken for the choice that followed the run before.
+  reading((query, again) => { if (again) opened = query.get("run"); });
+  on("return", () => {
+    if (!known?.runs || !state.run) return;
+    begin();
+    form.draw();
+    if (state.tab === "evaluate") load();
+  });
   on("run", openTab);
   on("tab", openTab);
   on("error", () => empty(root));

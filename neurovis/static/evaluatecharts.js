@@ -2,7 +2,7 @@
 
 import { button, h, number, s } from "./dom.js";
 import { downloadSVG } from "./charts.js";
-import { choose, state } from "./state.js";
+import { showClipIn, state } from "./state.js";
 
 const WIDTH = 640;
 const LEFT = 190;
@@ -13,8 +13,13 @@ function scale(values, from, to) {
   low -= span * 0.05;
   high += span * 0.05;
   const at = (v) => from + ((v - low) / (high - low)) * (to - from);
-  return { at, ticks: roundTicks(low, high) };
+  const ticks = roundTicks(low, high);
+  const digits = Math.max(2, Math.ceil(-Math.log10(ticks[1] - ticks[0]) - 1e-9) || 2); // so that no two ticks read alike
+  return { at, ticks, told: (v) => number(v, digits) };
 }
+
+// The radius of a dot, by how many stand in a row: of 1,200 each must leave room for the others.
+const radius = (n) => Math.max(1.8, Math.min(4, 4 * Math.sqrt(90 / Math.max(1, n))));
 
 // Round numbers between two bounds, four to eight of them.
 function roundTicks(low, high) {
@@ -33,9 +38,9 @@ export function intervalplot(rows, label) {
   if (!known.length) return h("p", { class: "nv-note" }, "not defined for any clip");
   const height = 26;
   const total = rows.length * height + 34;
-  const { at, ticks } = scale(known.flatMap((row) => [row.value, row.chance, ...(row.interval ?? [])]).filter(isNumber), LEFT, WIDTH - 66);
+  const { at, ticks, told } = scale(known.flatMap((row) => [row.value, row.chance, ...(row.interval ?? [])]).filter(isNumber), LEFT, WIDTH - 66);
   return s("svg", { class: "nv-shuffle nv-intervals", viewBox: `0 0 ${WIDTH} ${total}`, role: "img", "aria-label": `${label}: ${known.map((row) => `${row.title} ${number(row.value)}, chance ${number(row.chance)}`).join("; ")}` },
-    ticks.map((v) => [s("line", { x1: at(v), x2: at(v), y1: 2, y2: total - 24, class: "grid" }), s("text", { x: at(v), y: total - 8, "text-anchor": "middle" }, number(v, 2))]),
+    ticks.map((v) => [s("line", { x1: at(v), x2: at(v), y1: 2, y2: total - 24, class: "grid" }), s("text", { x: at(v), y: total - 8, "text-anchor": "middle" }, told(v))]),
     rows.map((row, i) => {
       const y = 4 + i * height + height / 2;
       return s("g", { "data-kind": row.kind },
@@ -53,10 +58,7 @@ function clipLink(run, clip, told, first, ...mark) {
   const go = (event) => {
     if (run !== state.run?.name || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    choose(clip);
-    const tab = [...document.querySelectorAll("#nv-tabs [role=tab]")].find((one) => one.textContent.trim() === "Explore");
-    tab?.dispatchEvent(new PointerEvent("pointerdown", { bubbles: true })); // state.js believes a tab that a reader has touched
-    tab?.click();
+    showClipIn("explore", clip);
   };
   const href = `?${new URLSearchParams({ run, clip })}`;
   return s("a", { href, class: "nv-cliplink", "data-clip": clip, "aria-label": `${told}; open in Explore`, tabindex: first ? 0 : -1, onclick: go }, s("title", {}, `${told}; open in Explore`), mark);
@@ -77,19 +79,20 @@ function walk(event) {
 export function stripplot(rows, label) {
   const height = 62;
   const total = rows.length * height + 34;
-  const { at, ticks } = scale(rows.flatMap((row) => [...row.clips.map((one) => one.value), row.chance]).filter(isNumber), LEFT, WIDTH - 20);
+  const { at, ticks, told } = scale(rows.flatMap((row) => [...row.clips.map((one) => one.value), row.chance]).filter(isNumber), LEFT, WIDTH - 20);
   return s("svg", { class: "nv-shuffle nv-strips", viewBox: `0 0 ${WIDTH} ${total}`, role: "group", "aria-label": `${label}, clip by clip`, onkeydown: walk },
-    ticks.map((v) => [s("line", { x1: at(v), x2: at(v), y1: 2, y2: total - 24, class: "grid" }), s("text", { x: at(v), y: total - 8, "text-anchor": "middle" }, number(v, 2))]),
+    ticks.map((v) => [s("line", { x1: at(v), x2: at(v), y1: 2, y2: total - 24, class: "grid" }), s("text", { x: at(v), y: total - 8, "text-anchor": "middle" }, told(v))]),
     rows.map((row, i) => {
       const y = 4 + i * height + height / 2;
       const sorted = [...row.clips].sort((a, b) => a.value - b.value);
+      const r = radius(sorted.length);
       return s("g", {},
         s("text", { x: LEFT - 12, y: y - 2, "text-anchor": "end", class: "name" }, short(row.title)),
         s("text", { x: LEFT - 12, y: y + 14, "text-anchor": "end" }, `${row.clips.length} clips${row.missing ? `, ${row.missing} not defined` : ""}`),
         isNumber(row.chance) ? s("line", { x1: at(row.chance), x2: at(row.chance), y1: y - 28, y2: y + 28, class: "chance" }) : null,
         isNumber(row.mean) ? s("line", { x1: at(row.mean), x2: at(row.mean), y1: y - 28, y2: y + 28, class: "true" }) : null,
         sorted.map((one, j) => clipLink(row.run, one.clip, `${one.clip}: ${number(one.value)}`, j === 0,
-          s("circle", { cx: at(one.value), cy: y + (((j * 0.618) % 1) - 0.5) * (height - 18), r: 4, class: "dot" }))));
+          s("circle", { cx: at(one.value), cy: y + (((j * 0.618) % 1) - 0.5) * (height - 18), r, class: "dot" }))));
     }));
 }
 
@@ -98,16 +101,16 @@ export function scatterplot(pairs, one, other, label) {
   const size = 420;
   const pad = 64;
   const values = pairs.flatMap((pair) => [pair.x, pair.y]);
-  const { at, ticks } = scale(values, pad, size - 12);
+  const { at, ticks, told } = scale(values, pad, size - 12);
   const up = (v) => size - at(v) + pad - 52;
   const base = size - 52;
   return s("svg", { class: "nv-shuffle nv-scatter", viewBox: `0 0 ${size} ${size}`, role: "group", "aria-label": `${label}: ${one} against ${other}, ${pairs.length} clips`, onkeydown: walk },
     ticks.map((v) => [s("line", { x1: at(v), x2: at(v), y1: 12, y2: base, class: "grid" }), s("line", { x1: pad, x2: size - 12, y1: up(v), y2: up(v), class: "grid" }),
-      s("text", { x: at(v), y: base + 18, "text-anchor": "middle" }, number(v, 2)), s("text", { x: pad - 8, y: up(v) + 4, "text-anchor": "end" }, number(v, 2))]),
+      s("text", { x: at(v), y: base + 18, "text-anchor": "middle" }, told(v)), s("text", { x: pad - 8, y: up(v) + 4, "text-anchor": "end" }, told(v))]),
     s("line", { x1: at(Math.min(...values)), y1: up(Math.min(...values)), x2: at(Math.max(...values)), y2: up(Math.max(...values)), class: "same" }),
     s("text", { x: (pad + size) / 2, y: size - 10, "text-anchor": "middle", class: "name" }, short(one, 40)),
     s("text", { x: 16, y: size / 2 - 20, "text-anchor": "middle", class: "name", transform: `rotate(-90 16 ${size / 2 - 20})` }, short(other, 40)),
-    [...pairs].sort((a, b) => a.x - b.x).map((pair, i) => clipLink(one, pair.clip, `${pair.clip}: ${number(pair.x)} and ${number(pair.y)}`, i === 0, s("circle", { cx: at(pair.x), cy: up(pair.y), r: 4, class: "dot" }))));
+    [...pairs].sort((a, b) => a.x - b.x).map((pair, i) => clipLink(one, pair.clip, `${pair.clip}: ${number(pair.x)} and ${number(pair.y)}`, i === 0, s("circle", { cx: at(pair.x), cy: up(pair.y), r: radius(pairs.length), class: "dot" }))));
 }
 
 // On a phone a plot keeps its size, so that its words can be read, and scrolls in its own box.

@@ -1,9 +1,8 @@
-// Below the table of Evaluate: the error budget, shuffle test and retrieval, clips one by one, and paired tests.
+// Below the table of Evaluate: shuffle test and retrieval, clips one by one, and paired tests.
 
 import { getJSON, h, number, panel, replace, signed } from "./dom.js";
 import { boxed, intervalplot, saver, scatterplot, stripplot } from "./evaluatecharts.js";
 import { choice, figures, isControl, keyOf, marked, nameOf, query, remember, scored } from "./evaluatestate.js";
-import { state } from "./state.js";
 
 const note = (text, broken = false) => h("p", { class: `nv-note${broken ? " nv-broken" : ""}` }, text);
 const told = (runs) => (runs.every((run) => run.simulated) ? "Simulated data. " : runs.some((run) => run.simulated) ? `Simulated data: ${runs.filter((run) => run.simulated).map((run) => run.run).join(", ")}. ` : "");
@@ -18,31 +17,6 @@ function ask(path) {
     cache.set(path, found);
   }
   return cache.get(path);
-}
-
-// From the truth to the reconstruction: one small plot a metric, a row a step.
-export function errorbudget() {
-  const body = h("div", { class: "nv-smallplots" });
-  const node = panel("Error budget", "what each step between the truth and the reconstruction costs", body);
-
-  async function draw() {
-    const { run } = state;
-    if (!run) return;
-    const found = await ask(`/neurovis/evaluations/budget/${encodeURIComponent(run.name)}`).catch((error) => ({ rows: [], note: error.message }));
-    if (run !== state.run) return;
-    if (!found.rows.length) return void replace(body, note(`${run.name}: ${found.note}`), found.command ? h("div", { class: "nv-command" }, h("code", {}, found.command)) : null);
-    const metrics = [...new Set(found.rows.map((row) => row.metric))];
-    replace(body, note(`${run.simulated ? "Simulated data. " : ""}${run.name}, ${found.rows[0].n} clips. Dot: mean; line: 95 % interval, where it was kept; dashed: chance. Figures: ${[...new Set(found.rows.map((row) => row.origin))].join(", ")}. Frames: ${[...new Set(found.rows.map((row) => row.frames))].join("; ")}.`), metrics.map((metric) => {
-      const rows = found.rows.filter((row) => row.metric === metric);
-      const { label_of_metric: label = metric, convention, judge, higher_is_better: up, frames } = rows[0];
-      const plot = intervalplot(rows.map((row) => ({ ...row, title: row.label, kind: row.step })), label);
-      return h("figure", { "data-metric": metric }, h("figcaption", {}, h("b", {}, label), h("small", { title: frames }, [convention, judge, up === undefined ? "" : up ? "higher is better" : "lower is better"].filter(Boolean).join(" · "))),
-        boxed(plot, `Error budget, ${label}`), saver(plot, `${run.name}_budget_${metric}${run.simulated ? "_simulated" : ""}`));
-    }));
-    return undefined;
-  }
-
-  return { node, draw };
 }
 
 // The figures of one kind over all scored runs and controls: the shuffle test, retrieval.

@@ -179,7 +179,7 @@ export function setup(server, changed, ended) {
     const share = job.total && !job.trial ? { max: job.total, value: job.done } : null;
     if (share) Object.assign(progress, share);
     else progress.removeAttribute("value");
-    counted.textContent = `${job.trial ? "" : `${job.done} of ${job.total} clips · `}${Math.round(job.seconds)} s${left}`;
+    counted.textContent = `${job.trial || !job.total ? "" : `${job.done} of ${job.total} clips · `}${Math.round(job.seconds)} s${left}`;
     message.textContent = [job.run, job.message].filter(Boolean).join(": ");
     if (halt.parentNode !== bar) replace(bar, progress, counted, halt, message);
     return undefined;

@@ -1,37 +1,38 @@
 // What is chosen in Evaluate, mirrored in the address, and what the server is asked with it.
 
+import { reading, write } from "./address.js";
 import { state } from "./state.js";
 
-const address = new URLSearchParams(window.neurovisAddress ?? location.search);
-const list = (key) => (address.get(key) || "").split(",").filter(Boolean);
+export const choice = {};
 
-export const choice = {
-  runs: list("runs"),
-  convention: ["corrected", "paper", "both"].includes(address.get("convention")) ? address.get("convention") : "corrected",
-  judges: address.has("judges") ? list("judges").filter((key) => key !== "none") : null, // null: what fits the runs
-  controls: address.get("controls") === "1",
-  shuffle: address.get("shuffle") !== "0",
-  hide: new Set(list("hide")), // rows: "controls", "published"
-  figure: address.get("figure") || "", // metric|convention|judge
-  sort: address.get("sort") || "", // metric|convention|judge, better runs first; with a "-" before, worse ones
-  versus: list("versus"), // the two runs of the paired tests
-};
+reading((address) => {
+  const list = (key) => (address.get(key) || "").split(",").filter(Boolean);
+  Object.assign(choice, {
+    runs: list("runs"),
+    convention: ["corrected", "paper", "both"].includes(address.get("convention")) ? address.get("convention") : "corrected",
+    judges: address.has("judges") ? list("judges").filter((key) => key !== "none") : null, // null: what fits the runs
+    controls: address.get("controls") === "1",
+    shuffle: address.get("shuffle") !== "0",
+    hide: new Set(list("hide")), // rows: "controls", "published"
+    figure: address.get("figure") || "", // metric|convention|judge
+    sort: address.get("sort") || "", // metric|convention|judge, better runs first; with a "-" before, worse ones
+    versus: list("versus"), // the two runs of the paired tests
+  });
+});
 
 export function remember() {
   if (state.tab !== "evaluate") return;
-  const query = new URLSearchParams(location.search);
-  const set = (key, value) => (value ? query.set(key, value) : query.delete(key));
-  set("runs", choice.runs.join(","));
-  set("convention", choice.convention === "corrected" ? "" : choice.convention);
-  set("judges", choice.judges === null ? "" : choice.judges.join(",") || "none");
-  set("controls", choice.controls ? "1" : "");
-  set("shuffle", choice.shuffle ? "" : "0");
-  set("hide", [...choice.hide].join(","));
-  set("figure", choice.figure);
-  set("sort", choice.sort);
-  set("versus", choice.versus.join(","));
-  const text = query.toString().replaceAll("%2C", ",").replaceAll("%7C", "|");
-  history.replaceState(history.state, "", `${location.pathname}?${text}`);
+  write({
+    runs: choice.runs.join(","),
+    convention: choice.convention === "corrected" ? "" : choice.convention,
+    judges: choice.judges === null ? "" : choice.judges.join(",") || "none",
+    controls: choice.controls ? "1" : "",
+    shuffle: choice.shuffle ? "" : "0",
+    hide: [...choice.hide].join(","),
+    figure: choice.figure,
+    sort: choice.sort,
+    versus: choice.versus.join(","),
+  });
 }
 
 // What the server's calls read.

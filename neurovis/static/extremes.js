@@ -43,7 +43,7 @@ export function extremes(choose) {
 
   function row(clip, part, change, verdict) {
     const told = clip.captions.basic || clip.captions.anchor || clip.id;
-    return h("button", { type: "button", "data-clip": clip.id, title: `${clip.id}: ${told}`, onclick: () => { choose(part); openClip(clip.id); document.querySelector("#nv-view-ablate")?.scrollIntoView({ block: "start" }); } },
+    return h("button", { type: "button", "data-clip": clip.id, title: `${clip.id}: ${told}`, onclick: () => { openClip(clip.id); choose(part); document.querySelector("#nv-view-ablate")?.scrollIntoView({ block: "start" }); } },
       picture(clip, "full"), picture(clip, part), h("span", {}, told), h("b", { class: "nv-mono", "data-change": verdict }, signed(change)));
   }
 

@@ -1,7 +1,7 @@
 // The head of the sidebar: the mark, and the choice of light or dark.
 
 import { button, h, replace } from "./dom.js";
-import { start } from "./state.js";
+import { on, start } from "./state.js";
 
 const KEY = "neurovis-look";
 
@@ -10,7 +10,7 @@ function look(dark) {
   document.documentElement.style.colorScheme = dark ? "dark" : "light";
 }
 
-export function mount(root) {
+export function mount(root, server, trigger) {
   const held = localStorage.getItem(KEY);
   if (held && !new URLSearchParams(location.search).has("__theme")) look(held === "dark");
   const toggle = button("Light or dark", "◐", () => {
@@ -21,6 +21,7 @@ export function mount(root) {
   replace(root, h("div", { class: "nv-brand" }, h("img", { src: "/neurovis/static/mark.svg", alt: "", width: 34, height: 34 }),
     h("div", {}, h("h1", {}, "NeuroVis"), h("p", {}, "fMRI → video")), toggle));
   closeWhereNarrow();
+  on("return", () => trigger("apply")); // the boxes below show the run that Back or Forward opened
   start();
 }
 

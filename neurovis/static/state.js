@@ -1,35 +1,39 @@
 // What is being looked at: one object that all views share, mirrored in the address so that a link reopens the view.
 
+import { hold, reading, returning, visit, write } from "./address.js";
 import { clock } from "./clock.js";
 import { getJSON } from "./dom.js";
 
 export const PARTS = ["anchor", "motion", "holi", "mad"];
 export const PART_TITLES = { anchor: "C_anchor", motion: "C_motion", holi: "C_holi", mad: "MAD" };
+export const TABS = ["explore", "ablate", "cortex", "captions", "evaluate", "train", "data"]; // as in page.py
+const DWELL = 1000; // ms; a clip that was looked at for less is not worth an entry of its own
 
-const address = new URLSearchParams(window.neurovisAddress ?? location.search);
 const listeners = {};
+let asked = null; // the address, as the page was opened with it or came back to it
 
-export const state = {
-  runs: null,
-  loaded: false,
-  run: null,
-  error: null,
-  clip: address.get("clip"),
-  tab: address.get("tab") || "explore",
-  without: new Set((address.get("without") || "").split(/[+, ]/).filter((part) => PARTS.includes(part))),
-  seed: address.has("seed") && /^\d+$/.test(address.get("seed")) ? Number(address.get("seed")) : null,
-  pick: {
-    mode: ["random", "all", "best", "worst"].includes(address.get("pick")) ? address.get("pick") : "random",
-    seed: Number(address.get("pickseed") || 0) || 0,
-    score: address.get("score"),
-    order: ["up", "down"].includes(address.get("order")) ? address.get("order") : "", // of "all": by the score, or ""
-    text: address.get("q") || "",
-    object: address.get("object") || "",
-    cut: address.get("cut") || "",
-  },
-  beside: (address.get("beside") || "").split(",").filter(Boolean), // runs whose reconstructions stand beside
-  shown: [],
-};
+// `lost`: what the address named and there is not, by kind.
+export const state = { runs: null, loaded: false, run: null, error: null, shown: [], lost: {} };
+
+reading((query) => {
+  asked = query;
+  Object.assign(state, {
+    clip: query.get("clip"),
+    tab: TABS.includes(query.get("tab")) ? query.get("tab") : "explore",
+    without: new Set((query.get("without") || "").split(/[+, ]/).filter((part) => PARTS.includes(part))),
+    seed: /^\d+$/.test(query.get("seed") ?? "") ? Number(query.get("seed")) : null,
+    pick: {
+      mode: ["random", "all", "best", "worst"].includes(query.get("pick")) ? query.get("pick") : "random",
+      seed: Number(query.get("pickseed") || 0) || 0,
+      score: query.get("score"),
+      order: ["up", "down"].includes(query.get("order")) ? query.get("order") : "", // of "all": by the score, or ""
+      text: query.get("q") || "",
+      object: query.get("object") || "",
+      cut: query.get("cut") || "",
+    },
+    beside: (query.get("beside") || "").split(",").filter(Boolean), // runs whose reconstructions stand beside
+  });
+});
 
 export function on(event, listener) {
   (listeners[event] ||= new Set()).add(listener);
@@ -43,25 +47,22 @@ export function emit(event, detail) {
 // The address is left alone until what it asked for is on the page.
 function remember() {
   if (!state.run && !state.error) return;
-  const query = new URLSearchParams(location.search);
-  const set = (key, value) => (value ? query.set(key, value) : query.delete(key));
-  set("run", state.run?.name);
-  set("clip", state.clip);
-  set("tab", state.tab === "explore" ? null : state.tab);
-  set("without", [...state.without].join("+"));
-  set("seed", state.seed === null ? null : String(state.seed));
-  set("pick", state.pick.mode === "random" ? null : state.pick.mode);
-  set("pickseed", state.pick.mode === "random" && state.pick.seed ? state.pick.seed : null);
-  set("score", byScore() ? state.pick.score : null);
-  set("order", state.pick.mode === "all" ? state.pick.order : null);
-  set("beside", state.beside.join(","));
-  set("frame", clock.playing ? null : String(clock.frame + 1));
-  set("q", state.pick.text);
-  set("object", state.pick.object);
-  set("cut", state.pick.cut);
-  const text = query.toString().replaceAll("%2B", "+").replaceAll("+", "%2B").replaceAll("%2C", ",");
-  const next = location.pathname + (text ? `?${text}` : "");
-  if (next !== location.pathname + location.search) history.replaceState(history.state, "", next);
+  write({
+    run: state.run?.name,
+    clip: state.clip,
+    tab: state.tab === "explore" ? null : state.tab,
+    without: [...state.without].join("+"),
+    seed: state.seed,
+    pick: state.pick.mode === "random" ? null : state.pick.mode,
+    pickseed: state.pick.mode === "random" && state.pick.seed ? state.pick.seed : null,
+    score: byScore() ? state.pick.score : null,
+    order: state.pick.mode === "all" ? state.pick.order : null,
+    beside: state.beside.join(","),
+    frame: clock.playing ? null : clock.frame + 1,
+    q: state.pick.text,
+    object: state.pick.object,
+    cut: state.pick.cut,
+  });
 }
 
 // Whether the list is sorted by a score.
@@ -79,28 +80,29 @@ function rememberFrame() {
   clearTimeout(writing);
   writing = setTimeout(remember, 200);
 }
-// A link to a frame opens stopped, on that frame.
-function openFrame() {
-  const wanted = Number(address.get("frame"));
-  address.delete("frame");
+// A link to a frame opens stopped, on that frame; an entry without one was playing.
+function openFrame(back = false) {
+  const wanted = Number(asked.get("frame"));
   if (Number.isInteger(wanted) && wanted > 0) clock.hold(wanted - 1);
-  clock.subscribe(rememberFrame);
+  else if (back) Object.assign(clock, { wanted: null, playing: true });
 }
 
 let opening = 0;
-let reached = false;
 
-export async function open(name) {
-  if (!name || name === state.run?.name) return;
+// Open a run; one that takes the place of another is a visit, unless Back or Forward leads to it.
+export async function open(name, back = false) {
   const turn = ++opening;
+  if (!name || (name === state.run?.name && !state.error)) return;
   try {
     const run = await getJSON(`/neurovis/runs/${encodeURIComponent(name)}`);
     if (turn !== opening) return;
     run.byId = new Map(run.clips.map((clip) => [clip.id, clip]));
+    const first = !state.run;
     state.run = run;
     state.error = null;
     if (!run.byId.has(state.clip)) state.clip = null;
-    emit("run");
+    if (back || first) emit("run");
+    else visit(() => emit("run"));
   } catch (error) {
     if (turn !== opening) return;
     state.error = error.message;
@@ -118,17 +120,24 @@ export async function refresh() {
   emit("scores");
 }
 
-export function choose(clip) {
+// A look through the list, or a walk by the arrow keys, is one visit: Back leads to where it began.
+let turned = { at: -Infinity, by: "" };
+
+export function choose(clip, by = "hand") {
   if (!clip || clip === state.clip || !state.run?.byId.has(clip)) return;
+  const now = performance.now();
+  const passing = !state.clip || now - turned.at < DWELL || (by === "step" && turned.by === "step");
+  turned = { at: now, by };
   state.clip = clip;
-  emit("clip");
+  if (passing) emit("clip");
+  else visit(() => emit("clip"));
 }
 
 export function step(by) {
   const ids = state.shown;
   if (!ids.length) return;
   const at = ids.indexOf(state.clip);
-  choose(ids[at < 0 ? 0 : (at + by + ids.length) % ids.length]);
+  choose(ids[at < 0 ? 0 : (at + by + ids.length) % ids.length], "step");
 }
 
 export function current() {
@@ -185,19 +194,71 @@ export function hopeless() {
   return Boolean(state.error) || (state.loaded && !state.runs.some((run) => !run.error));
 }
 
+let reached = false;
+const expected = []; // tabs that were opened from here, of which Gradio has not told yet
+
+// Gradio tells of the tab that it shows. What a reader chose is a visit; what Back or Forward opened is none.
+function tab(key) {
+  const at = expected.indexOf(key);
+  expected.splice(0, at + 1);
+  // Gradio tells of its first tab before it has opened the one that the address names.
+  if (key !== state.tab && (!reached || at >= 0)) return;
+  reached = true;
+  turned.by = "";
+  if (key === state.tab) return void emit("tab");
+  state.tab = key;
+  visit(() => emit("tab"));
+}
+
+// Open a tab as a click on it would; where the row is narrow some are in Gradio's menu.
+function showTab(key) {
+  const chosen = document.querySelector("#nv-tabs [role=tab][aria-selected=true]");
+  if (chosen?.id === `nv-tab-${key}-button`) return;
+  const title = key[0].toUpperCase() + key.slice(1);
+  const menu = [...document.querySelectorAll("#nv-tabs .overflow-dropdown button")];
+  const button = document.getElementById(`nv-tab-${key}-button`) ?? menu.find((one) => one.textContent.trim() === title);
+  if (!button) return;
+  expected.push(key);
+  button.click();
+}
+
+// Show a clip in another tab: one visit, not two.
+export function showClipIn(key, clip) {
+  if (!state.run?.byId.has(clip)) return;
+  turned = { at: performance.now(), by: "" };
+  state.clip = clip;
+  state.tab = key;
+  visit(() => emit("clip"));
+  showTab(key);
+}
+
+// After Back or Forward: show what the address says, and write nothing before it is there.
+returning(async () => {
+  if (!state.loaded) return;
+  turned = { at: -Infinity, by: "" };
+  const name = asked.get("run");
+  await hold(async () => {
+    showTab(state.tab);
+    clock.fitted = false;
+    if (name && (name !== state.run?.name || state.error)) await open(name, true);
+    else {
+      opening++; // a run that is on its way is not wanted any more
+      if (!current()) state.clip = null;
+      for (const event of ["clip", "without", "beside"]) emit(event);
+    }
+    openFrame(true);
+    emit("return");
+  });
+  remember();
+});
+
 export async function start() {
   if (state.runs) return;
   state.runs = [];
   window.neurovis = {
     open,
     state,
-    tab(key) {
-      // Gradio tells of its first tab before it has opened the one that the address names.
-      if (!reached && key !== state.tab) return;
-      reached = true;
-      state.tab = key;
-      emit("tab");
-    },
+    tab,
   };
   for (const kind of ["pointerdown", "keydown"]) document.addEventListener(kind, (event) => {
     if (event.target.closest?.("#nv-tabs [role=tab]")) reached = true;
@@ -210,8 +271,18 @@ export async function start() {
   state.loaded = true;
   const good = state.runs.filter((run) => !run.error);
   state.beside = state.beside.filter((name) => good.some((run) => run.name === name)); // a link may be older than the runs
-  const wanted = good.find((run) => run.name === address.get("run")) || good[0];
+  const wanted = good.find((run) => run.name === asked.get("run")) || good[0];
+  const named = { run: asked.get("run"), clip: asked.get("clip"), tab: asked.get("tab") };
   emit("runs");
   if (wanted) await open(wanted.name);
   openFrame();
+  clock.subscribe(rememberFrame);
+  miss(named);
+}
+
+// Note what a link named and there is not, for the reader to be told.
+function miss({ run, clip, tab }) {
+  const none = { run: run && run !== state.run?.name, clip: clip && state.run && !state.run.byId.has(clip), tab: tab && !TABS.includes(tab) };
+  state.lost = Object.fromEntries(Object.entries({ run, clip, tab }).filter(([kind]) => none[kind]));
+  emit("lost");
 }

@@ -1,6 +1,7 @@
 // Train: the form, the queue, one job with its curves and log, and what sets two trainings apart. Jobs live in processes
 // of their own; this page only looks at them, so it may be closed and opened again.
 
+import { reading, write } from "./address.js";
 import { button, getJSON, h, number, panel, replace } from "./dom.js";
 import { on, start, state } from "./state.js";
 import { curves } from "./traincurves.js";
@@ -40,7 +41,7 @@ export function mount(root, server) {
   let form = null;
   let facts = null;
   let jobs = [];
-  let chosen = Number(new URLSearchParams(window.neurovisAddress ?? location.search).get("job")) || null;
+  let chosen = null;
   let looking = false;
   let timer = 0;
   jobBody.hidden = true;
@@ -115,9 +116,7 @@ export function mount(root, server) {
 
   function choose(id) {
     chosen = id;
-    const query = new URLSearchParams(location.search);
-    query.set("job", id);
-    history.replaceState(history.state, "", `${location.pathname}?${query}`);
+    write({ job: id });
     refresh().catch(() => {});
   }
 
@@ -171,6 +170,7 @@ export function mount(root, server) {
     return undefined;
   }
 
+  reading((query) => { chosen = Number(query.get("job")) || null; });
   on("tab", open);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
   start();

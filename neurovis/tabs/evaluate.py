@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from neurovis.budgets import Budgets
 from neurovis.evaluations import Choice, Evaluations
 from neurovis.library import Library
 from neurovis.renders import Renders
@@ -15,8 +17,8 @@ KEY, TITLE = "evaluate", "Evaluate"
 
 
 def build(library: Library, renders: Renders) -> None:
-    """Put the view into the tab, with the calls that estimate, start, watch and stop an evaluation."""
-    scoring = Scoring(Evaluations(library))
+    """Put the view into the tab, with the calls that estimate, start, watch and stop scoring and error budgets."""
+    scoring, budgets = Scoring(Evaluations(library)), Budgets(library)
 
     def score(request: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -38,4 +40,19 @@ def build(library: Library, renders: Renders) -> None:
         scoring.stop()
         return scoring.status()
 
-    mount(KEY, "The runs and their scores appear here.", [score, estimate, progress, stop])
+    def measure_budget(request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            n_clips = request.get("clips")
+            return budgets.start(str(request["run"]), None if n_clips is None else int(n_clips))
+        except (NeuroVisError, KeyError, TypeError, ValueError) as error:
+            return {"state": "failed", "message": str(error)}
+
+    def budget_progress(_: Any = None) -> dict[str, Any]:
+        return budgets.status()
+
+    def stop_budget(_: Any = None) -> dict[str, Any]:
+        budgets.stop()
+        return budgets.status()
+
+    calls: list[Callable[..., Any]] = [score, estimate, progress, stop, measure_budget, budget_progress, stop_budget]
+    mount(KEY, "The runs and their scores appear here.", calls)

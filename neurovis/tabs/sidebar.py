@@ -15,6 +15,9 @@ from pipeline.runs import RunInfo
 LEVELS = ("dataset", "subject", "method")
 # The run that the address named when the page was opened; views write into the address before Gradio reads it.
 _ASKED = "() => new URLSearchParams(window.neurovisAddress).get('run') || ''"
+# The run that is open: Back and Forward open runs without the boxes, which are then told.
+_OPEN = "() => window.neurovis?.state.run?.name || ''"
+_CHOSEN = "(name) => { window.neurovis?.open(name); }"
 METHOD_TITLES = {"semvideo": "SemVideo"}
 
 
@@ -22,7 +25,7 @@ def build(library: Library, renders: Renders) -> Callable[[gr.Blocks], None]:
     """Lay out the sidebar; returns what wires it to the page."""
     first = _choices(library, None)
     with gr.Sidebar(open=True, width=264, elem_id="nv-sidebar"):
-        mount("sidebar", "NeuroVis")
+        head = mount("sidebar", "NeuroVis")
         with gr.Column(elem_id="nv-pickers"):
             boxes = [
                 gr.Dropdown(label=label, filterable=False, elem_id=f"nv-{key}", container=True, **first[key])
@@ -47,11 +50,15 @@ def build(library: Library, renders: Renders) -> Callable[[gr.Blocks], None]:
 
     def wire(page: gr.Blocks) -> None:
         quiet = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+        run = boxes[-1]
+        # Only what a reader chose opens a run; a box that was told of one does not.
         for level, box in enumerate(boxes[:-1]):
             # Lower boxes are not read: what they hold may be no choice of theirs any more, which Gradio refuses.
-            box.input(narrow, boxes[: level + 1], boxes, **quiet)
-        boxes[-1].change(None, boxes[-1], js="(name) => { window.neurovis?.open(name); }", api_visibility="private")
+            chosen = box.input(narrow, boxes[: level + 1], boxes, **quiet)
+            chosen.success(None, run, js=_CHOSEN, api_visibility="private")
+        run.input(None, run, js=_CHOSEN, api_visibility="private")
         page.load(restore, asked, boxes, js=_ASKED, **quiet)
+        head.apply(restore, asked, boxes, js=_OPEN, trigger_mode="always_last", **quiet)
 
     return wire
 

@@ -9,7 +9,10 @@ import gradio as gr
 
 _START = """
 import('/neurovis/static/{key}.js')
-    .then((module) => module.mount(element.querySelector('.nv-root'), typeof server === 'undefined' ? null : server))
+    .then((module) => {{
+        const calls = typeof server === 'undefined' ? null : server;
+        return module.mount(element.querySelector('.nv-root'), calls, trigger);
+    }})
     .catch((error) => {{ element.textContent = 'This view could not be loaded: ' + error.message; }});
 """
 

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import DataError
 from pipeline.manifest import FULL, Score
-from pipeline.paths import PHANTOM_ASSETS
+from pipeline.paths import PHANTOM_ASSETS, atomic_file, write_json
 from pipeline.runs import Run
 
 Progress = Callable[[int, int, str], None]
@@ -32,6 +32,18 @@ DECODED = {
     "holi": "without C_holi",
     "mad": "without MAD",
 }
+_ABLATED = "as decoded, but {} is left out: how far this lies from the full model is what it was worth"
+MEANING = {
+    "truth": "the very frames that were shown, judged as a reconstruction would be: no reconstruction can do better",
+    "round_trip": "the true frames through the renderer's autoencoder and back: what its compression alone loses",
+    "true_cues": "rendered from the true captions and the true motion: what the renderer loses with a perfect decoder",
+    FULL: "rendered from what was decoded of the fMRI: what is lost on top is the decoders' share",
+    "anchor": _ABLATED.format("C_anchor"),
+    "motion": _ABLATED.format("C_motion"),
+    "holi": _ABLATED.format("C_holi"),
+    "mad": _ABLATED.format("MAD"),
+}
+KEPT_NAME = "budget.json"
 
 
 @dataclass(frozen=True)
@@ -110,6 +122,8 @@ def measure_budget(
     decoded = {}
     for variant in DECODED:
         if all(run.has(clip_id, "reconstruction", variant) for clip_id in ids):
+            if progress:
+                progress(len(ids), len(ids), f"scoring: {DECODED[variant]}")
             video = np.stack([run.frames(clip_id, "reconstruction", variant) for clip_id in ids])
             decoded[variant] = evaluate(truth, video, chosen, judges)[0]
     return _steps(steps, decoded, "measured", "measured")
@@ -123,6 +137,7 @@ def budget_rows(steps: Sequence[Step]) -> list[dict[str, Any]]:
         for name, score in step.scores.items():
             lost = score.value - before[name].value if name in before else None
             row = {"step": step.key, "label": step.label, "metric": name, **score.model_dump(mode="json")}
+            row["meaning"] = MEANING.get(step.key, "")
             found.append({**row, "label_of_metric": score.label, "label": step.label, "change": lost})
         if step.key in ORACLE or step.key == FULL:
             before = step.scores
@@ -137,6 +152,51 @@ def budget_csv(steps: Sequence[Step]) -> str:
     writer.writeheader()
     writer.writerows(budget_rows(steps))
     return stream.getvalue()
+
+
+def keep_budget(steps: Sequence[Step], run: Run, folder: Path, seconds: float | None = None) -> None:
+    """Write a budget as ``budget.csv`` and, with its intervals and what it was measured on, as ``budget.json``.
+
+    Parameters
+    ----------
+    steps : sequence of Step
+    run : Run
+        That was measured.
+    folder : Path
+        Made where it is not there.
+    seconds : float, optional
+        How long it took.
+    """
+    with atomic_file(folder / "budget.csv") as temporary:
+        temporary.write_text(budget_csv(steps), encoding="utf-8")
+    facts = {"run": run.manifest.name, "created": run.manifest.created, "simulated": run.manifest.simulated}
+    rows = [{key: _plain(value) for key, value in row.items()} for row in budget_rows(steps)]
+    write_json(folder / KEPT_NAME, {**facts, "seconds": seconds, "rows": rows})
+
+
+def kept_budget(run: Run, folder: Path) -> dict[str, Any] | None:
+    """Return what :func:`keep_budget` wrote of this very run, or None; one of an older run of its name is not used.
+
+    Raises
+    ------
+    DataError
+        The file is there and damaged.
+    """
+    path = folder / KEPT_NAME
+    if not path.is_file():
+        return None
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        rows = [(row["step"], row["metric"], row["value"], row["n"], row["chance"]) for row in found["rows"]]
+        return found if rows and found["created"] == run.manifest.created else None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: expected an error budget, got a damaged file; measure it again") from error
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON knows: a figure that is defined for no clip, and its interval, are None."""
+    undefined = any(isinstance(one, float) and one != one for one in (value if isinstance(value, list) else [value]))
+    return None if undefined else value
 
 
 def _repeated(steps: Sequence[Step]) -> list[Step]:

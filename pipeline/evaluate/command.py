@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, NeuroVisError
-from pipeline.evaluate.budget import budget_csv, budget_rows, error_budget, measure_budget
+from pipeline.evaluate.budget import budget_rows, error_budget, keep_budget, measure_budget
 from pipeline.evaluate.compare import compare
 from pipeline.evaluate.engine import Evaluation, evaluate
 from pipeline.evaluate.settings import Settings
 from pipeline.evaluate.sources import FolderSource, RunSource, Source
 from pipeline.evaluate.tables import write_tables
 from pipeline.evaluate.worded import read_caption_file
-from pipeline.paths import PHANTOM_ASSETS, atomic_file, write_json
+from pipeline.paths import PHANTOM_ASSETS, write_json
 from pipeline.paths import home as working_folder
 
 Progress = Callable[[int, int, str], None]
@@ -145,6 +145,5 @@ def _budget(
         steps, note = [], f"The error budget could not be measured: {error}."
     if not steps:
         return [], note or "The error budget of this run is not known; measure it with --budget."
-    with atomic_file(out / "budget.csv") as temporary:
-        temporary.write_text(budget_csv(steps), encoding="utf-8")
+    keep_budget(steps, first.run, out)
     return budget_rows(steps), None

@@ -159,4 +159,9 @@ def oracle(
     ids = [str(c) for c in clipset.clip_ids]
     made = render_all(cvr, true_cues(world, clipset, truth), ids, [frozenset()], progress=progress)
     videos = {"truth": truth, "round_trip": round_trip(world, truth), "true_cues": stack(made[FULL])}
-    return {name: evaluate(truth, video, clipset, judges)[0] for name, video in videos.items()}
+    found = {}
+    for name, video in videos.items():
+        if progress:
+            progress(len(ids), len(ids), f"scoring: {name.replace('_', ' ')}")
+        found[name] = evaluate(truth, video, clipset, judges)[0]
+    return found

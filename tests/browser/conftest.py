@@ -116,8 +116,11 @@ def served_empty(tmp_path_factory) -> Iterator[str]:
 
 @pytest.fixture
 def start_app():
-    """Return ``start_app(home)``, a context in which the app runs on a working folder with no shipped run."""
-    return contextmanager(lambda home: _serve(home, "none"))
+    """Return ``start_app(home)``, a context in which the app runs on a working folder with no shipped run.
+
+    More arguments are environment variables; ``PYTHONPATH`` is put before the repository.
+    """
+    return contextmanager(lambda home, **environment: _serve(home, "none", environment))
 
 
 def _import_peer(home: Path) -> None:
@@ -131,7 +134,7 @@ def _import_peer(home: Path) -> None:
     import_run(truth, recon, Options("zz-peer", method="Peer"), home)
 
 
-def _serve(home: Path, shipped: str | None = None) -> Iterator[str]:
+def _serve(home: Path, shipped: str | None = None, environment: dict[str, str] | None = None) -> Iterator[str]:
     import socket
 
     with socket.socket() as probe:
@@ -155,7 +158,9 @@ def _serve(home: Path, shipped: str | None = None) -> Iterator[str]:
         "--home",
         str(home),
     ]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    more = environment or {}
+    paths = os.pathsep.join([*filter(None, [more.get("PYTHONPATH")]), str(ROOT)])
+    process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ | more | {"PYTHONPATH": paths})
     address = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 120

@@ -71,3 +71,27 @@ def test_two_runs_are_tested_in_pairs_stopped_gone_on_with_and_fit_a_phone(serve
     assert values == sorted(values)
     assert "sort=epe" in page.url
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_charts_of_1200_clips_are_quick_and_can_be_read(served, visit):
+    page = visit(f"{served}{LINK}", ready=READY)
+    found = page.evaluate("""async () => {
+        const { intervalplot, stripplot } = await import('/neurovis/static/evaluatecharts.js');
+        const row = { title: 'one', value: 0.0006, chance: 0.0033, interval: [0.0001, 0.0021], n: 1200 };
+        const small = intervalplot([row], 'of few');
+        const values = (n) => Array.from({ length: n }, (_, i) => ({ clip: `c${i}`, value: (i * 37) % n }));
+        const clips = (n) => [{ run: 'r', title: 'r', clips: values(n), mean: 1, chance: 0 }];
+        const began = performance.now();
+        const many = stripplot(clips(1200), 'many');
+        document.body.append(many);
+        many.getBoundingClientRect();
+        const seconds = (performance.now() - began) / 1000;
+        many.remove();
+        const radius = (plot) => Number(plot.querySelector('.dot').getAttribute('r'));
+        return [[...small.querySelectorAll('text[text-anchor=middle]')].map((one) => one.textContent), seconds,
+            many.querySelectorAll('a').length, radius(many), radius(stripplot(clips(42), 'few'))];
+    }""")
+    ticks, seconds, dots, small, large = found
+    assert len(set(ticks)) == len(ticks) >= 4
+    assert (dots, large) == (1200, 4) and small < 2
+    assert seconds < 2

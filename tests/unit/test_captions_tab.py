@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neurovis import captionfacts
 from neurovis import wordings as module
 from neurovis.library import Library
 from neurovis.renders import Job, Renders
@@ -94,6 +95,16 @@ def test_cues_of_another_text_space_are_not_ranked_and_it_is_said(client):
     found = client.get(f"/neurovis/runs/{NAME}/captions/ranks").json()
     assert found["levels"] == {}
     assert "to rank captions" in found["trouble"]
+
+
+def test_without_a_tokenizer_no_count_is_told(client, monkeypatch):
+    monkeypatch.setattr(captionfacts, "profile_of", lambda run: "paper")
+    monkeypatch.setattr(
+        captionfacts.CaptionFacts, "_once", lambda self, name, what, compute: compute(self.library.run(name))
+    )
+    found = client.get(f"/neurovis/runs/{NAME}/captions").json()
+    assert found["tokens"] == {} and found["room"] is None
+    assert "the tokenizer of the profile paper is not on this machine" in found["trouble"]
 
 
 def test_prompts_are_those_of_the_assets(client):

@@ -17,10 +17,10 @@ from neurovis import evaluations as module
 from neurovis.evaluations import Choice, Evaluations
 from neurovis.findings import Findings, commands, in_words
 from neurovis.library import Library
-from neurovis.scoring import Scoring
-from neurovis.scoring_child import heal
+from neurovis.scoring import Job, Scoring
+from neurovis.scoring_child import heal, score
 from pipeline.errors import ConfigError, DataError
-from pipeline.evaluate.compare import PairedTest
+from pipeline.evaluate.compare import PairedTest, compare
 from pipeline.evaluate.engine import evaluate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -133,6 +133,7 @@ def test_scoring_in_a_child_process_tells_its_progress_and_can_be_stopped_and_go
     assert stopped["state"] == "stopped"
     done = kept.place(ONE, choice).n_done
     assert 1 <= done < 5
+    assert scoring.estimate(choice)["seconds"] is None  # too few clips to tell a pace
     scoring.start(choice)
     assert scoring.status()["done"] >= done
     assert wait(scoring)["state"] == "done"
@@ -150,6 +151,27 @@ def test_a_trial_times_clips_and_keeps_no_result(kept):
     assert wait(scoring)["state"] == "done"
     assert kept.state(TWO, choice)["state"] == "none"
     assert scoring.estimate(choice)["told"] == f"2 clips of {TWO}"
+
+
+def test_what_a_stopped_evaluation_took_tells_how_long_the_rest_takes(kept):
+    scoring, choice = Scoring(kept), replace(BOTH, runs=(ONE,), controls=True)
+    began = time.time() - 100.0
+    job = Job({ONE: kept.place(ONE, choice)}, {ONE: 0}, current=ONE, done={ONE: 8}, started=began, ended=began + 26.0)
+    job.paced = (began + 5.0, 1)
+    scoring._keep_half(job)
+    assert scoring.estimate(choice)["seconds"] == pytest.approx(5.0 + 5 * 3.0)  # seven clips in 21 s
+    assert scoring.estimate(choice)["told"] == f"7 clips of {ONE}"
+
+
+def test_judging_is_told_of_when_every_clip_is_measured(kept):
+    told = []
+    place = kept.place(TWO, replace(BOTH, runs=(TWO,), judges=("phantom",)))
+    one = {"run": TWO, "path": str(place.source.path), "out": str(place.folder)}
+    one["settings"] = place.settings.model_dump_json()
+    score(one, {"workers": 1, "again": False}, lambda **facts: told.append(facts))
+    judging = [facts for facts in told if "now judging" in facts.get("message", "")]
+    assert judging and all(facts["done"] == facts["total"] == 4 for facts in judging)
+    assert told[-1] == {"run": TWO, "finished": True}
 
 
 def test_a_second_app_on_the_same_folder_waits_for_the_first(kept):
@@ -212,6 +234,19 @@ def test_the_best_is_marked_only_where_the_test_says_so(kept):
     assert Findings(kept)._best([better, replace(worse, rows=better.rows)])[0] == {}
 
 
+def test_paired_tests_are_run_once_and_again_when_a_run_was_scored_again(kept, monkeypatch):
+    calls = []
+    monkeypatch.setattr("neurovis.findings.compare", lambda *given: calls.append(given) or compare(*given))
+    findings = Findings(kept)
+    first = findings.overview(BOTH)
+    assert findings.overview(BOTH) == first
+    tests = findings.paired(BOTH)["tests"]
+    assert len(calls) == 1 and tests
+    (kept.place(ONE, BOTH).folder / "summary.json").touch()
+    assert findings.paired(BOTH)["tests"] == tests
+    assert len(calls) == 2
+
+
 def test_runs_of_unlike_judges_get_command_lines_of_their_own():
     choice = Choice((ONE, REAL), "both", ("phantom",), controls=True, shuffle=False)
     states = [{"run": ONE, "state": "none", "simulated": True}, {"run": REAL, "state": "none", "simulated": False}]
@@ -234,15 +269,6 @@ def test_exports_are_named_as_simulated_and_hold_both_runs(kept, kind):
     else:
         assert body.decode().count(ONE) >= 1 and TWO in body.decode()
     assert Findings(kept).export(replace(BOTH, runs=(REAL,)), kind, True)[1] == f"evaluation_{REAL}_corrected.{kind}"
-
-
-def test_the_budget_of_the_shipped_phantom_is_known_and_of_another_says_how_to_get_it(kept):
-    shipped = Findings(Evaluations(Library(kept.library.home))).budget("phantom-sub-01")
-    steps = list(dict.fromkeys(row["step"] for row in shipped["rows"]))
-    assert steps[:4] == ["truth", "round_trip", "true_cues", "full"]
-    found = Findings(kept).budget(ONE)
-    assert f"--run {ONE} --budget" in found["command"]
-    assert Findings(kept).budget(REAL)["command"] is None
 
 
 def test_the_routes_answer_with_figures_or_a_sentence(kept, tmp_path):

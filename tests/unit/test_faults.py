@@ -169,7 +169,7 @@ def test_a_process_that_cannot_be_started_leaves_the_next_evaluation_free(home, 
     def fail(*_, **__):
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
-    monkeypatch.setattr("neurovis.scoring.subprocess.Popen", fail)
+    monkeypatch.setattr("neurovis.children.subprocess.Popen", fail)
     with pytest.raises(ResourceError, match="Cannot allocate memory"):
         scoring.start(choice)
     assert scoring.status() == {"state": "idle"}
