@@ -287,7 +287,7 @@ def _time_leg(found: Settled, trial: Training, leg: Leg, scale: float) -> tuple[
     began = time.perf_counter()
     state = trial.fit_leg(once, part, clipsets, loss_of)
     others = time.perf_counter() - began - state.seconds
-    held = trial.held(leg.stage, clipsets)
+    held = trial.held(leg.stage, part, clipsets)
     began = time.perf_counter()
     if held and not leg.fold:
         trial.score(leg.stage, part, held)

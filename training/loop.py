@@ -262,7 +262,7 @@ class _Run:
             own = {name: value.detach().clone() for name, value in self.task.module.state_dict().items()}
             self.task.module.load_state_dict(self.kept())
             self.task.module.eval()
-            with compiling.uncompiled(config.compile):
+            with compiling.uncompiled(config.compile), self.accelerator.autocast():
                 scores = processes.from_first(validate())
             self.task.module.load_state_dict(own)
             line |= {f"val_{name}": round(float(value), 6) for name, value in scores.items()}

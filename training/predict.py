@@ -32,8 +32,16 @@ def predict_text(part: nn.Module, samples: Samples, seed: int, device: str, rows
     return torch.cat(parts).half()
 
 
-def fingerprint(clipsets: Mapping[str, ClipSet], targets: Targets) -> str:
-    """Return a short hash of what is trained on: subjects, clips, voxels, repeats, every 17th row of fMRI and text."""
+def fingerprint(clipsets: Mapping[str, ClipSet], targets: Targets, latents: bool = False) -> str:
+    """Return a short hash of what is trained on: subjects, clips, voxels, repeats, every 17th row of fMRI and targets.
+
+    Parameters
+    ----------
+    clipsets : mapping of subject to ClipSet
+    targets : Targets
+    latents : bool
+        Of MAD's training: the latents count too.
+    """
     found = hashlib.sha256()
     for subject, clipset in clipsets.items():
         words = "\n".join([subject, *map(str, clipset.clip_ids), *map(str, clipset.groups)])
@@ -42,4 +50,6 @@ def fingerprint(clipsets: Mapping[str, ClipSet], targets: Targets) -> str:
             found.update(np.ascontiguousarray(array).tobytes())
     for level in sorted(targets.text):
         found.update(np.ascontiguousarray(targets.text[level][::17]).tobytes())
+    if latents and targets.latents is not None:
+        found.update(np.ascontiguousarray(targets.latents[::17]).tobytes())
     return found.hexdigest()[:16]

@@ -18,7 +18,7 @@ from pipeline.methods.semvideo import MAD, SAD, SemVideo, SemVideoConfig, Sizes
 from pipeline.paths import write_json
 from training import processes
 from training.config import Plan
-from training.held_out import text_scores, video_scores
+from training.held_out import noise_for, text_scores, video_scores
 from training.loop import Fit, Progress, Task, fit
 from training.objectives import LossOf, mad_loss, sad_loss
 from training.predict import decode_text, fingerprint, predict_text
@@ -29,6 +29,7 @@ from training.walk import ALL, Leg, folds
 from training.warm import Lines, ridge_start
 
 ClipSets = Mapping[str, ClipSet]
+Held = tuple[Tensor, Tensor, Tensor | None]  # fMRI, what should be made of it, and the noise that refining starts from
 
 
 class Training:
@@ -122,7 +123,7 @@ class Training:
     def fit_leg(self, leg: Leg, part: nn.Module, clipsets: ClipSets, loss_of: LossOf) -> Fit:
         """Train one network, or go on with it, and report."""
         samples = self._samples(clipsets)
-        held = {} if leg.fold else self.held(leg.stage, clipsets)
+        held = {} if leg.fold else self.held(leg.stage, part, clipsets)
         compute = loss_of(samples)
 
         def draw(rows: Tensor, generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
@@ -136,7 +137,7 @@ class Training:
             return result
 
         validate = (lambda: self.score(leg.stage, part, held)) if held else None
-        about = {**self._about(leg), "data": fingerprint(clipsets, self.targets)}
+        about = {**self._about(leg), "data": fingerprint(clipsets, self.targets, latents=leg.stage == "mad")}
         task = Task(leg.name, part, len(samples), loss, validate, draw, about)
         self.log.common = leg.words
         with self.stop.asked():
@@ -225,23 +226,25 @@ class Training:
                 found[subject] = torch.zeros(len(samples), *text.shape[1:], dtype=text.dtype)
             found[subject][rows] = text
 
-    def held(self, stage: str, clipsets: ClipSets) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return the held-out runs of some subjects on the device: (fMRI, what a stage should make of it)."""
-        found = {}
+    def held(self, stage: str, part: nn.Module, clipsets: ClipSets) -> dict[str, Held]:
+        """Return the held-out runs of some subjects on the device, and what a stage should make of them."""
+        found: dict[str, Held] = {}
         for subject in clipsets:
             if subject in self.val_sets:
                 x, rows = self.val_sets[subject]
                 target = self.targets.video(rows) if stage == "mad" else self.targets.level(stage, rows)
-                found[subject] = x.to(self.device), target.to(self.device)
+                noise = noise_for(part, len(x)) if isinstance(part, SAD) else None
+                noise = None if noise is None else noise.to(self.device)
+                found[subject] = x.to(self.device), target.to(self.device), noise
         return found
 
     @torch.inference_mode()
-    def score(self, stage: str, part: nn.Module, held: dict[str, tuple[Tensor, Tensor]]) -> dict[str, float]:
+    def score(self, stage: str, part: nn.Module, held: dict[str, Held]) -> dict[str, float]:
         """Score a network on what :meth:`held` returns, averaged over subjects; ``score``: higher is better."""
         sums: dict[str, float] = {}
-        for subject, (x, target) in held.items():
+        for subject, (x, target, noise) in held.items():
             if isinstance(part, SAD):
-                scores = text_scores(part, {subject: x}, target)
+                scores = text_scores(part, {subject: x}, target, noise)
             else:
                 assert isinstance(part, MAD)
                 scores = video_scores(part, {subject: x}, self.val_text[subject], target)

@@ -11,12 +11,14 @@ import torch
 
 from pipeline.checkpoints import load_checkpoint
 from pipeline.errors import CheckpointError, ConfigError, DataError
-from pipeline.methods.semvideo import CONFIGS
+from pipeline.methods.semvideo import CONFIGS, SAD, SADConfig
 from training import processes
 from training.config import LoopConfig, plan, read_config, replace
 from training.decoders import train_semvideo
+from training.held_out import noise_for, text_scores
 from training.loop import Task, fit, learning_rate
-from training.samples import Samples, Targets, join_targets
+from training.predict import fingerprint
+from training.samples import Samples, Targets, averages, join_targets, sizes_of
 
 LOOP = LoopConfig(epochs=5, batch_size=4, lr=0.05, ema=0.9)
 
@@ -316,3 +318,33 @@ def test_command_line_says_what_is_wrong_in_one_line(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_epochs_are_chosen_by_what_is_decoded_not_by_the_guess_before_refining():
+    torch.manual_seed(3)
+    train, held = ds.split()
+    targets = ds.targets()
+    config = SADConfig(hidden=14, mlp_hidden=(18,), refiner_layers=1, refiner_heads=2, refiner_head_size=5)
+    part = SAD(config, sizes_of(train, targets), 1).eval()
+    part.prepare(targets.level("anchor"))
+    torch.nn.init.normal_(part.refiner.outputs.weight)  # a refiner with a will of its own
+    x, rows = averages(held, targets, 1)["sub-02"]
+    text, noise = targets.level("anchor", rows), noise_for(part, len(x))
+    with torch.inference_mode():
+        found = text_scores(part, {"sub-02": x}, text, noise)
+        decoded = part.space.encode(part.decode({"sub-02": x}, noise)[:, 1:]).flatten(1)
+    wanted = part.space.encode(text[:, 1:]).flatten(1)
+    assert found["score"] == pytest.approx(float(torch.cosine_similarity(decoded, wanted).mean()))
+    assert abs(found["score"] - found["score_guess"]) > 0.01
+    assert torch.equal(noise, noise_for(part, len(x)))
+    plain = SAD(config.model_copy(update={"refine_steps": 0}), sizes_of(train, targets), 1)
+    assert noise_for(plain, 3) is None
+    assert "score_guess" not in text_scores(plain.eval(), {"sub-02": x}, text, None)
+
+
+def test_other_latents_are_another_training_of_mad():
+    train, _ = ds.split()
+    known = ds.targets()
+    other = Targets(known.clip_ids, known.text, known.latents + 1)
+    assert fingerprint(train, known) == fingerprint(train, other)
+    assert fingerprint(train, known, latents=True) != fingerprint(train, other, latents=True)
