@@ -24,7 +24,7 @@ def noise_for(part: SAD, n: int) -> Tensor | None:
 
 
 def text_scores(part: SAD, fmri: dict[str, Tensor], text: Tensor, noise: Tensor | None) -> dict[str, float]:
-    """Score what a SAD decodes: mean centred cosine (``score``), R2, and share of samples whose own text is the nearest.
+    """Score what a SAD decodes: mean centred cosine (``score``), R2, and share of samples whose own text is nearest.
 
     Where it refines its guess, the refined text is scored, as that is what will be decoded; ``score_guess`` is then the
     cosine of the guess alone. The nearest is sought among the distinct texts of the set.
@@ -51,7 +51,7 @@ def text_scores(part: SAD, fmri: dict[str, Tensor], text: Tensor, noise: Tensor 
         }
         if noise is not None:
             scores["score_guess"] = F.cosine_similarity(guess, target).mean()
-    return {name: float(value) for name, value in scores.items()}
+    return {name: float(value.detach()) for name, value in scores.items()}
 
 
 def video_scores(part: MAD, fmri: dict[str, Tensor], text: Tensor | None, video: Tensor) -> dict[str, float]:
