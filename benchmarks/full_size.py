@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import gc
 import json
 import os
 import platform
@@ -101,6 +102,7 @@ def first_steps(device: str, dtype: str, batch: int | None, n_steps: int = 10) -
 
 def measured(device: str, work: Any) -> dict[str, Any]:
     """Run something and add its peak memory: of the card, or of this process so far."""
+    gc.collect()
     if device != "cpu":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

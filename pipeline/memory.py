@@ -169,6 +169,12 @@ def place(device: str = "auto", memory: str = "auto") -> tuple[str, Preset]:
         raise ConfigError(f"--device {device}: torch finds no CUDA card here; take cpu or auto")
     preset = choose(machine, memory)
     if preset is CPU:
+        if device.startswith("cuda") and memory == "auto" and os.environ.get(MEMORY_VARIABLE, "auto") == "auto":
+            least = min(p.needs_gib for p in PRESETS.values() if p is not CPU)
+            raise ConfigError(
+                f"--device {device}: {machine.free / GIB:.1f} GiB of {machine.name} are free, {least:g} are needed; "
+                f"close other programs, force a preset (--memory 8gb, {MEMORY_VARIABLE}=8gb), or take the processor"
+            )
         return "cpu", preset
     return ("cuda" if device == "auto" else device), preset
 

@@ -155,7 +155,7 @@ def decode(clipset: ClipSet, folder: Path, device: str = "cpu") -> ClipSet:
     checkpoint.check(clipset)
     # A part that an ablation of training left out holds untrained weights: it has nothing to say.
     trained = tuple(checkpoint.about.get("training", {}).get("stages", ())) or checkpoint.model.STAGES
-    decoded = checkpoint.model.to(device).decode(clipset.without_stimulus(), stages=trained)
+    decoded = checkpoint.model.decode(clipset.without_stimulus(), stages=trained, device=device)
     return replace(clipset, cues=decoded.cues)
 
 

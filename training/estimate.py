@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -106,8 +107,8 @@ def needs(found: Settled, train: Mapping[str, ClipSet], sizes: Sizes) -> Needs:
 
     Where it trains, at once: a network with its gradient, both moments of AdamW, running mean, best weights and the two
     copies that scoring makes; the samples and one stage's targets. In main memory: every subject's finished networks,
-    the data as read and all targets. On disk: three states of the running stage (two kept, one being written), one of
-    each finished stage, and the checkpoints.
+    the data as read, all targets, the texts that MAD reads, a copy of the state that is being written. On disk: three
+    states of the running stage (two kept, one being written), one of each finished stage, and the checkpoints.
     """
     kinds = {stage: _bytes(found, stage, sizes) for stage in found.stages}
     single = {(g, s): _bytes(found, g, alone(sizes, s)) for g in found.stages for s in train}
@@ -123,10 +124,13 @@ def needs(found: Settled, train: Mapping[str, ClipSet], sizes: Sizes) -> Needs:
     samples, trained = found.method.n_volumes * read, sum(single.values())
     disk = 3 * live + done + trained // 2
     largest = max(kinds.values()) // 4
-    host = LIBRARIES + trained + read + 3 * text + latents
+    n_samples = sum(int(clipset.present.sum()) for clipset in train.values())
+    predicted = 2 * n_samples * sizes.n_tokens * sizes.d_text * 2 if "mad" in found.stages else 0  # half, and joined
+    host = LIBRARIES + trained + read + 3 * text + latents + predicted
     if found.settings.device == "cpu":
         return Needs(host + memory + samples, 0, disk, largest)
-    return Needs(LIBRARIES + memory + samples + text + latents, host + samples, disk, largest)
+    copies = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return Needs(LIBRARIES + memory + samples + text + latents, copies * (host + samples) + live, disk, largest)
 
 
 def check_room(found: Settled, train: Mapping[str, ClipSet], targets: Targets) -> None:

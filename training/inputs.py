@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,11 +83,25 @@ def read_inputs(found: Settled, progress: Progress) -> tuple[dict[str, ClipSet],
 
 
 def check_device(device: str) -> None:
-    """Raise ConfigError where a card is asked for and torch finds none, before anything is read."""
+    """Raise ConfigError where a card is asked for and torch finds none, before anything is read.
+
+    Where a launcher started several processes, each takes its own card for all that follows.
+    """
     import torch
 
-    if device != "cpu" and not torch.cuda.is_available():
+    if device == "cpu":
+        return
+    if not torch.cuda.is_available():
         raise ConfigError(f"device {device}: torch finds no CUDA card here; set device to cpu, or train where one is")
+    if "LOCAL_RANK" in os.environ:
+        torch.cuda.set_device(card_of_this_process())
+
+
+def card_of_this_process() -> int:
+    """Return the number of the card that belongs to this process of a launcher."""
+    import torch
+
+    return int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count()
 
 
 def _subjects(settings: TrainingConfig, home: Path) -> list[str]:
@@ -137,4 +152,6 @@ def open_world(spec: str | None, device: str = "cpu") -> World:
     from pipeline.memory import place
 
     backbones = local(Path(spec), name=spec) if spec and Path(spec).is_dir() else profile(spec or "phantom")
-    return World(backbones, *place("cpu" if device == "cpu" else "auto"))
+    if device != "cpu" and "LOCAL_RANK" in os.environ:
+        device = f"cuda:{card_of_this_process()}"
+    return World(backbones, *place(device))

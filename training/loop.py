@@ -94,6 +94,7 @@ def fit(
                     run.train(state, progress, stop or (lambda: False))
                 finally:
                     tracking.end(accelerator)
+                    run.let_go()
     task.module.eval()
     return state
 
@@ -114,13 +115,19 @@ class _Run:
         self.average = average(task.module, config)  # where the network is by now
         self.best: dict[str, Tensor] | None = None
         self.random = Randomness(seed, processes.rank())
-        about = {"name": task.name, "seed": seed, "n_samples": task.n_samples, "processes": processes.count()}
+        about = {"name": task.name, "seed": seed, "n_samples": task.n_samples}
         self.states = States(folder / "state", {**about, "loop": config.identity(), **task.about})
         self.saved_random: list[Any] = []
         copies = 3 + (self.average is not None) + (config.keep == "best")  # weights, both moments of AdamW
         self.pace = Pace(copies * sum(p.nbytes for p in task.module.parameters()), config.checkpoint_minutes)
         self.line = Since()  # the last line of progress
         self.totals: dict[str, Any] = {}  # losses on the device, not read yet
+
+    def let_go(self) -> None:
+        """Take the wrappers off: under mixed precision they refer to themselves, and would keep network and data."""
+        step = self.accelerator.unwrap_model(self.network, keep_fp32_wrapper=False)
+        vars(step).pop("forward", None)  # the class has its own; the object's would be bound to it
+        self.accelerator.free_memory()
 
     def begin(self, resume: bool) -> Fit:
         """Take up the last whole state, or start afresh and score the untrained network."""
@@ -164,7 +171,7 @@ class _Run:
             batch = mine if task.draw is None else task.draw(mine, self.random.generator)
             waited += time.perf_counter() - asked
             with accelerator.accumulate(self.network):
-                terms = self.network(batch, state.step / self.n_steps, self.random.generator)
+                terms = self.network(processes.Sealed(batch), state.step / self.n_steps, self.random.generator)
                 for name, value in terms.items():
                     self.totals[name] = self.totals.get(name, 0.0) + value.detach().double() / len(parts)
                 accelerator.backward(terms["loss"])
@@ -301,6 +308,11 @@ class _Run:
             return None
         tensors, fit, self.saved_random = found
         state = Fit(**fit)
+        if state.batch and len(self.saved_random) != processes.count():
+            raise CheckpointError(
+                f"{self.folder}/state: {len(self.saved_random)} processes stopped within epoch {state.epoch + 1}, "
+                f"{processes.count()} cannot take it up there; start as many"
+            )
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -142,6 +143,17 @@ def batch_size(name: str, config: LoopConfig, n_samples: int) -> int:
     return size
 
 
+@dataclass(frozen=True, eq=False)
+class Sealed:
+    """A batch that no wrapper looks into.
+
+    torch's wrapper for several cards would move every array of a batch to the card, the sample numbers too, which
+    index arrays in main memory.
+    """
+
+    batch: Any
+
+
 class Step(nn.Module):
     """A loss as a module's forward pass, so that accelerate can wrap it like any network."""
 
@@ -149,6 +161,6 @@ class Step(nn.Module):
         super().__init__()
         self.module, self._loss = module, loss
 
-    def forward(self, batch: Any, share: float, generator: torch.Generator) -> dict[str, Tensor]:
+    def forward(self, sealed: Sealed, share: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Return the named losses of a batch."""
-        return self._loss(batch, share, generator)
+        return self._loss(sealed.batch, share, generator)

@@ -13,7 +13,8 @@ Where the paper contradicts itself or is silent, a config field's description na
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
@@ -150,6 +151,7 @@ class SemVideo(nn.Module):
         batch_size: int = 128,
         stages: tuple[str, ...] = STAGES,
         progress: Callable[[int, int, str], None] | None = None,
+        device: str | None = None,
     ) -> ClipSet:
         """Fill the cues of a clip set from its fMRI alone.
 
@@ -164,6 +166,8 @@ class SemVideo(nn.Module):
             ``mad`` without ``motion`` decodes with the null embedding alone.
         progress : callable, optional
             Called with (done, total, what).
+        device : str, optional
+            Where to decode, one part at a time; by default where the parts are.
 
         Returns
         -------
@@ -178,26 +182,37 @@ class SemVideo(nn.Module):
         """
         was_training = self.training
         self.eval()
-        device = next(self.parameters()).device
         x = torch.from_numpy(windows(clipset, self.config.n_volumes))
-        names = [level for level in LEVELS if level in stages]
-        names += ["motion_latents", "motion_latents_null"] if "mad" in stages else []
-        found: dict[str, list[Tensor]] = {name: [] for name in names}
-        for first in range(0, len(x), batch_size):
-            rows = slice(first, first + batch_size)
-            fmri = {clipset.subject: x[rows].to(device)}
-            for level in LEVELS:
-                if level in stages:
-                    noise = self._noise(clipset.clip_ids[rows], seed, level)
-                    found[level].append(self._sad(level).decode(fmri, None if noise is None else noise.to(device)))
-            if "mad" in stages:
-                text = found["motion"][-1] if "motion" in found else None
-                found["motion_latents"].append(self._mad.decode(fmri, text))
-                found["motion_latents_null"].append(self._mad.decode(fmri, None))
-            if progress:
-                progress(min(first + batch_size, len(x)), len(x), "decoding")
+        batches = [slice(first, first + batch_size) for first in range(0, len(x), batch_size)]
+        wanted = [stage for stage in self.STAGES if stage in stages]
+        found: dict[str, list[Tensor]] = {}
+        for number, stage in enumerate(wanted):
+            with _lent(self.parts[stage], device):
+                for i, rows in enumerate(batches):
+                    fmri = {clipset.subject: x[rows]}
+                    text = found["motion"][i] if stage == "mad" and "motion" in found else None
+                    for name, value in self._decode_part(stage, fmri, text, clipset.clip_ids[rows], seed).items():
+                        found.setdefault(name, []).append(value)
+                    if progress:
+                        progress(number * len(batches) + i + 1, len(wanted) * len(batches), "decoding")
         self.train(was_training)
-        return clipset.with_cues(**{name: torch.cat(parts).float().cpu().numpy() for name, parts in found.items()})
+        return clipset.with_cues(**{name: torch.cat(parts).numpy() for name, parts in found.items()})
+
+    def _decode_part(
+        self, stage: str, fmri: dict[str, Tensor], text: Tensor | None, clip_ids: NDArray[np.str_], seed: int
+    ) -> dict[str, Tensor]:
+        """Return what one part makes of a batch, float32 in main memory."""
+        part = self.parts[stage]
+        device = next(part.parameters()).device
+        fmri = {subject: x.to(device) for subject, x in fmri.items()}
+        if isinstance(part, SAD):
+            noise = self._noise(clip_ids, seed, stage)
+            cues = {stage: part.decode(fmri, None if noise is None else noise.to(device))}
+        else:
+            assert isinstance(part, MAD)
+            text = None if text is None else text.to(device)
+            cues = {"motion_latents": part.decode(fmri, text), "motion_latents_null": part.decode(fmri, None)}
+        return {name: value.float().cpu() for name, value in cues.items()}
 
     def first_layers(self, subject: str) -> dict[str, Array]:
         """Return the weights that read the voxels, by module: (n_outputs * n_volumes, n_voxels)."""
@@ -233,6 +248,18 @@ class SemVideo(nn.Module):
             key = zlib.crc32(f"{level}/{clip_id}".encode())
             draws.append(np.random.default_rng([seed, key]).standard_normal(shape, dtype=np.float32))
         return config.refine_temperature * torch.from_numpy(np.stack(draws))
+
+
+@contextmanager
+def _lent(part: nn.Module, device: str | None) -> Iterator[None]:
+    """Have a part on a device in this block, and afterwards where it was."""
+    home = next(part.parameters()).device
+    if device is not None:
+        part.to(device)
+    try:
+        yield
+    finally:
+        part.to(home)
 
 
 def windows(clipset: ClipSet, n_volumes: int, fmri: Array | None = None) -> Array:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -187,9 +188,40 @@ def test_a_training_by_hand_is_refused_while_another_holds_the_device_and_a_job_
     holder.stdout.close()
 
 
+def test_cards_that_are_hidden_from_each_other_and_slurms_own_are_no_rivals(home, monkeypatch):
+    told = []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,1")
+    with device_turn("cuda:0", home, print):
+        locks = home / "jobs" / "locks"
+        assert [p.name for p in locks.glob("*cuda-3-*")]
+        script = (
+            "import sys; from pathlib import Path; from training.jobs.device import device_turn\n"
+            "with device_turn('cuda', Path(sys.argv[1]), print): print('held')"
+        )
+        for more, words in (({"CUDA_VISIBLE_DEVICES": "1"}, "held"), ({"SLURM_JOB_ID": "7"}, "held"), ({}, "")):
+            found = subprocess.run(
+                [sys.executable, "-c", script, str(home)], cwd=ROOT, capture_output=True, text=True,
+                env={**os.environ, **more},
+            )  # fmt: skip
+            told.append(found.stdout.strip() == words)
+    assert told == [True] * 3
+
+
+def test_slurms_own_restart_goes_on_from_the_last_checkpoint(tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(subprocess, "run", lambda words, **more: ran.append(words[1:]) or SimpleNamespace(returncode=0))
+    training, rendering = ["-m", "training", "run", "--config", "c"], ["-m", "pipeline", "reconstruct"]
+    for count in ("0", "2"):
+        monkeypatch.setenv("SLURM_RESTART_COUNT", count)
+        for words in (training, rendering):
+            slurm.Command(words, str(tmp_path / "out"), str(tmp_path / "err"), "told")()
+    assert ran == [training, rendering, [*training, "--resume"], rendering]
+
+
 SBATCH = """#!{python}
 import subprocess, sys
 from pathlib import Path
+from types import SimpleNamespace
 here = Path(__file__).parent
 (here / "sent").write_text(Path(sys.argv[1]).read_text())
 (here / "state").write_text("PENDING")
@@ -200,6 +232,7 @@ print("Submitted batch job 41")
 NODE = """
 import os, re, subprocess, sys
 from pathlib import Path
+from types import SimpleNamespace
 here = Path(__file__).parent
 line = next(line for line in (here / "sent").read_text().splitlines() if line.startswith("srun"))
 command = sys.executable + " " + line[line.index("-u -m"):]
@@ -212,10 +245,12 @@ done = subprocess.run(command, shell=True, env=own, capture_output=True)
 """
 SACCT = """#!{python}
 from pathlib import Path
+from types import SimpleNamespace
 print((Path(__file__).parent / "state").read_text())
 """
 SCANCEL = """#!{python}
 from pathlib import Path
+from types import SimpleNamespace
 (Path(__file__).parent / "state").write_text("CANCELLED")
 """
 

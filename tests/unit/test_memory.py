@@ -64,6 +64,17 @@ def test_place_names_device_and_preset(monkeypatch: pytest.MonkeyPatch) -> None:
         place("tpu")
 
 
+def test_a_card_that_is_named_and_too_full_is_not_replaced_by_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.memory.measure", lambda device="auto", light=False: card(5.5))
+    assert place("auto") == ("cpu", CPU)
+    with pytest.raises(ConfigError, match=r"--device cuda:0: 5.5 GiB of A card are free, 6 are needed"):
+        place("cuda:0")
+    assert place("cuda:0", "8gb") == ("cuda:0", PRESETS["8gb"])
+    assert place("cuda:0", "cpu") == ("cpu", CPU)
+    monkeypatch.setenv("NEUROVIS_MEMORY", "8gb")
+    assert place("cuda:0") == ("cuda:0", PRESETS["8gb"])
+
+
 def test_smaller_frames_go_through_in_larger_batches() -> None:
     assert [CPU.clips_at(256), CPU.clips_at(128), CPU.clips_at(64)] == [1, 4, 4]
     assert PRESETS["80gb"].clips_at(64) == 16

@@ -143,6 +143,22 @@ def test_cues_come_from_the_fmri_alone(name, model):
     assert all(np.array_equal(blind[key], seeing[key]) for key in seeing)
 
 
+def test_one_part_at_a_time_is_on_the_device(monkeypatch):
+    """The meta device stands for a card: what is moved there loses its values, so this reads devices only."""
+    model = SemVideo.build(TINY, SIZES).for_subject("sub-01")
+    there: list[list[str]] = []
+
+    def decode_part(stage, fmri, text, clip_ids, seed):
+        there.append([s for s, part in model.parts.items() if next(part.parameters()).device.type == "meta"])
+        return {stage: torch.zeros(len(clip_ids), 1)}
+
+    monkeypatch.setattr(model, "_decode_part", decode_part)
+    moved = lambda part, device: part._apply(lambda x: torch.empty_like(x, device=device))  # noqa: E731
+    monkeypatch.setattr(torch.nn.Module, "to", moved)
+    model.decode(ds.clipset("sub-01"), batch_size=20, device="meta")
+    assert there == [[stage] for stage in SemVideo.STAGES for _ in range(2)]
+
+
 def test_a_clip_decodes_alike_in_any_company(model):
     clips = ds.clipset()
     alone, together = model.decode(clips.take(np.array([4, 20]))).cues, model.decode(clips, batch_size=7).cues

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+import hashlib
 import json
 import os
 import socket
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
 import train_shared
 
-from pipeline.errors import ConfigError
+from pipeline.errors import CheckpointError, ConfigError
 from training import processes
 from training.config import LoopConfig
+from training.loop import Task, fit
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,6 +66,59 @@ def test_a_batch_that_cannot_be_cut_into_equal_parts_is_refused():
     with pytest.raises(ConfigError, match="fewer than 2 samples a part"):
         processes.batch_size("line", LoopConfig(batch_size=8, accumulate=4), 7)
     assert processes.batch_size("line", LoopConfig(batch_size=12, accumulate=4), 11) == 8
+
+
+def test_a_wrapper_for_several_cards_leaves_the_sample_numbers_where_they_are():
+    from torch.distributed.utils import _recursive_to  # what torch's wrapper does to the inputs of each step
+
+    rows = torch.tensor([3, 1, 2])
+    (moved,) = _recursive_to(({"sub-01": torch.zeros(3, 4)}, rows), torch.device("meta"), False)
+    assert moved[1].device.type == "meta", "an open batch is moved"
+    (kept,) = _recursive_to(processes.Sealed((None, rows)), torch.device("meta"), False)
+    assert kept.batch[1] is rows
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_a_finished_training_lets_go_of_its_network_and_data(tmp_path, precision):
+    module = torch.nn.Linear(3, 2)
+    x = torch.randn(12, 3)
+    seen = weakref.ref(module), weakref.ref(x)
+
+    def loss(rows, share, generator, module=module, x=x):
+        return {"loss": module(x[rows]).pow(2).mean()}
+
+    task = Task("line", module, 12, loss)
+    del loss, module, x
+    gc.collect()
+    gc.disable()  # as rarely as it runs of itself in a training on a card
+    try:
+        fit(task, LoopConfig(epochs=1, batch_size=4, mixed_precision=precision), tmp_path / "a" / "b")
+        del task
+        assert [ref() for ref in seen] == [None, None]
+    finally:
+        gc.enable()
+
+
+def test_another_number_of_processes_goes_on_at_the_end_of_an_epoch_alone(tmp_path, monkeypatch):
+    def task():
+        torch.manual_seed(0)
+        module, x = torch.nn.Linear(3, 2), torch.randn(12, 3)
+        return Task("line", module, 12, lambda rows, share, generator: {"loss": module(x[rows]).pow(2).mean()})
+
+    loop = LoopConfig(epochs=3, batch_size=4)
+    for folder, n_steps in (("whole", 3), ("within", 4)):
+        answers = iter([False] * (n_steps - 1) + [True])
+        assert not fit(task(), loop, tmp_path / folder / "b", stop=lambda answers=answers: next(answers)).done
+        for path in (tmp_path / folder / "b" / "state").glob("step-*"):
+            body = json.loads((path / "state.json").read_text())
+            body["random"] *= 2  # as two processes leave it
+            (path / "state.json").write_text(json.dumps(body))
+            sums = (path / "SHA256SUMS").read_text().splitlines()[:1]
+            digest = hashlib.sha256((path / "state.json").read_bytes()).hexdigest()
+            (path / "SHA256SUMS").write_text("\n".join([*sums, f"{digest}  state.json", ""]))
+    assert fit(task(), loop, tmp_path / "whole" / "b").done
+    with pytest.raises(CheckpointError, match="2 processes stopped within epoch 2, 1 cannot take it up"):
+        fit(task(), loop, tmp_path / "within" / "b")
 
 
 def test_half_precision_on_a_processor_is_refused():

@@ -14,6 +14,13 @@ from training.jobs.plan import check_device
 WAIT = 1.0  # s
 
 
+def _physical(device: str) -> str:
+    """Return the name that a card has where ``CUDA_VISIBLE_DEVICES`` hides none: ``cuda:0`` may be another card."""
+    seen = [part.strip() for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part.strip()]
+    index = int(device.partition(":")[2])
+    return f"cuda:{seen[index]}" if index < len(seen) else device
+
+
 @contextmanager
 def device_turn(name: str, home: Path, tell: Callable[[int, int, str], None]) -> Iterator[None]:
     """Hold a device while the block runs.
@@ -37,7 +44,12 @@ def device_turn(name: str, home: Path, tell: Callable[[int, int, str], None]) ->
     """
     from filelock import FileLock, Timeout
 
+    if "SLURM_JOB_ID" in os.environ:  # Slurm gives each job devices of its own
+        yield
+        return
     device = check_device(os.environ.get("NEUROVIS_DEVICE", name))
+    if device != "cpu" and "NEUROVIS_DEVICE" not in os.environ:
+        device = _physical(device)
     folder = home / "jobs" / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / f"training-{device.replace(':', '-')}-{socket.gethostname()}.lock")

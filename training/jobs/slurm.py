@@ -50,19 +50,25 @@ class Command:
     def __call__(self) -> int:
         """Run the command to its end; raises where it fails, so that Slurm calls the job failed."""
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "NEUROVIS_PROGRESS": self.told}
+        # Slurm itself starts a job again after a failed node or a preemption, and asks nobody for a checkpoint.
+        again = int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
+        command = self.resumed() if again else self.command
         with open(self.out, "ab") as out, open(self.err, "ab") as err:
             done = subprocess.run(
-                [sys.executable, *self.command], cwd=ROOT, stdout=out, stderr=err, env=environment, check=True
+                [sys.executable, *command], cwd=ROOT, stdout=out, stderr=err, env=environment, check=True
             )
         return done.returncode
+
+    def resumed(self) -> list[str]:
+        """Return the command that goes on from the last checkpoint; a rendering does so by itself."""
+        words = [word for word in self.command if word != "--resume"]
+        return [*words, "--resume"] if words[:3] == ["-m", "training", "run"] else words
 
     def checkpoint(self) -> Any:
         """Return what is to run after the time limit or a preemption: the same, from the last checkpoint."""
         import submitit
 
-        words = [word for word in self.command if word != "--resume"]
-        resumed = [*words, "--resume"] if words[:3] == ["-m", "training", "run"] else words
-        return submitit.helpers.DelayedSubmission(Command(resumed, self.out, self.err, self.told))
+        return submitit.helpers.DelayedSubmission(Command(self.resumed(), self.out, self.err, self.told))
 
 
 def check_available() -> None:
