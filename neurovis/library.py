@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.ablate import ScoreBook, cannot_score, orders
+from pipeline.ablate import ScoreBook, cannot_score, orders, partners
 from pipeline.errors import ConfigError, DataError
 from pipeline.paths import PHANTOM_ASSETS
 from pipeline.runs import FULL, Run, RunInfo, discover
@@ -115,7 +115,7 @@ class Library:
         key = (name, clip_id, variant, str(path.stat().st_mtime_ns))
         with self._lock:
             held = self._orders.get(key)
-        found = held or orders(run, clip_id, variant)
+        found = held or orders(run, clip_id, variant, partners(run).get(clip_id))
         with self._lock:
             self._orders[key] = found
             while len(self._orders) > KEPT_ORDERS:

@@ -259,7 +259,7 @@ def evaluate(
     variants: Annotated[str, typer.Option(help="Such as full,anchor,anchor+holi")] = "full",
     against: Annotated[str | None, typer.Option(help="Run to test against, clip by clip")] = None,
     controls: Annotated[bool, typer.Option("--controls", help="Score the five controls too")] = False,
-    shuffle: Annotated[bool, typer.Option(help="Run the shuffle test, most of the time spent")] = True,
+    shuffle: Annotated[bool, typer.Option(help="Run the shuffle test and its chance, most of the time spent")] = True,
     budget: Annotated[bool, typer.Option("--budget", help="Measure the error budget of a phantom run")] = False,
     budget_clips: Annotated[int | None, typer.Option(min=2, help="On its first clips only")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of pairings, frame orders and intervals")] = 0,

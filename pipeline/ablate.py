@@ -93,10 +93,10 @@ class ScoreBook:
             if not np.isfinite(values).any():
                 continue
             low, high = bootstrap_interval(values, rng)
-            by_chance = 0.5 if name == "shuffle_share" else _mean(chance)
             n = int(np.isfinite(values).sum())
             self.summary[variant][name] = Score(
-                value=float(np.nanmean(values)), chance=by_chance, n=n, interval=(low, high),
+                value=float(np.nanmean(values)), chance=_mean(chance), n=n, interval=(low, high),
+                n_chance=int(np.isfinite(chance).sum()),
                 judge=_judge_name(self.run, name), frames=_frames_told(self.run, name), label=LABELS[name],
                 higher_is_better=name not in ("epe", "shuffle_share"),
             )  # fmt: skip
@@ -129,9 +129,7 @@ class Ablation:
         self.todo = [(clip, v) for v in self.variants for clip in self.book.missing(v)]
         self.total = len(self.todo)
         check_space(self.book.path.parent, self.total * 200_000)
-        partner = shuffled_pairs(len(run.manifest.clip_ids), np.random.default_rng(_SEED))
-        ids = run.manifest.clip_ids
-        self._partner = {clip: ids[i] for clip, i in zip(ids, partner, strict=True)}
+        self._partner = partners(run)
 
     def step(
         self, tell: Callable[[int, int, str], None] | None = None, should_stop: Callable[[], bool] | None = None
@@ -188,6 +186,14 @@ def cannot_score(run: Run) -> str | None:
     return None
 
 
+def partners(run: Run) -> dict[str, str]:
+    """Return the other clip whose truth tells each clip's chance; empty for a run of one clip."""
+    ids = run.manifest.clip_ids
+    if len(ids) < 2:
+        return {}
+    return {clip: ids[i] for clip, i in zip(ids, shuffled_pairs(len(ids), np.random.default_rng(_SEED)), strict=True)}
+
+
 def score_clip(run: Run, clip_id: str, variant: str, partner: str | None = None) -> tuple[Values, Values]:
     """Score one clip against its truth, and against the truth of the clip ``partner``.
 
@@ -202,8 +208,9 @@ def score_clip(run: Run, clip_id: str, variant: str, partner: str | None = None)
     chance: dict[str, float] = {}
     other = scored_frames(run, partner, variant, made)[0] if partner else None
     if len(made) >= 3:
-        test = orders(run, clip_id, variant)
+        test = orders(run, clip_id, variant, partner)
         values |= {"shuffle_share": test["share"], "epe": test["epe"]}
+        chance |= {} if test["mispaired"] is None else {"shuffle_share": test["mispaired"]}
     for name, metric in METRICS.items():
         if np.isnan(values[name]):
             values[name] = float(metric(truth[None], made[None])[0])
@@ -219,24 +226,40 @@ def score_clip(run: Run, clip_id: str, variant: str, partner: str | None = None)
     return _plain(kept), _plain(chance)
 
 
-def orders(run: Run, clip_id: str, variant: str) -> dict[str, Any]:
+def orders(run: Run, clip_id: str, variant: str, partner: str | None = None) -> dict[str, Any]:
     """Run the shuffle test on one clip; every combination of a clip meets the same orders.
+
+    Parameters
+    ----------
+    partner : str, optional
+        Another clip, against whose truth the same reconstruction is tested too: what its share is worth.
 
     Returns
     -------
     dict
         ``epe`` in the order as reconstructed, pixels; ``shuffled``, the errors of the shuffled orders; ``share`` of
-        these below ``epe``; ``n_frames``.
+        these below ``epe``; ``mispaired``, the share against the truth of ``partner``, None without one or where its
+        frames are not as many; ``n_frames``.
     """
     truth, made = scored_frames(run, clip_id, variant)
-    rng = np.random.default_rng([_SEED, zlib.crc32(clip_id.encode())])
-    test = shuffle_test(truth[None], made[None], rng, n_orders=N_ORDERS)
-    # Rounded, so that a draw of the true order is no lower than itself by the last bit.
-    epe, shuffled = test.epe.round(6)[0], test.shuffled[0].round(6)
+    other = scored_frames(run, partner, variant, made)[0] if partner else None
+
+    def tested(shown: Frames) -> tuple[float, Frames]:
+        rng = np.random.default_rng([_SEED, zlib.crc32(clip_id.encode())])
+        test = shuffle_test(shown[None], made[None], rng, n_orders=N_ORDERS)
+        # Rounded, so that a draw of the true order is no lower than itself by the last bit.
+        return float(test.epe.round(6)[0]), test.shuffled[0].round(6)
+
+    epe, shuffled = tested(truth)
+    mispaired = None
+    if other is not None and len(other) == len(made):
+        at_chance, by_chance = tested(other)
+        mispaired = float(np.mean(by_chance < at_chance))
     return {
-        "epe": float(epe),
+        "epe": epe,
         "shuffled": shuffled.tolist(),
         "share": float(np.mean(shuffled < epe)),
+        "mispaired": mispaired,
         "n_frames": len(made),
     }
 

@@ -20,14 +20,18 @@ FlowOfPair = Callable[[NDArray[np.uint8], NDArray[np.uint8]], Flow]
 
 @dataclass(frozen=True)
 class ShuffleTest:
-    """Does the order of a reconstruction's frames carry the true motion?
+    """How often random orders of a reconstruction's frames fit the true motion better than its own order.
+
+    A low share is no evidence by itself: any video that moves smoothly beats most random orders of its own frames,
+    whatever it shows. Only a share below that of mispaired clips (the same test of the same reconstructions against
+    other clips' truths) speaks for the true motion.
 
     Parameters
     ----------
     share : (n_clips,) float64
-        Share of the shuffled orders with a lower end-point error than the order as reconstructed: near 0 where the
-        motion is right, about one half where the order says nothing. A still reconstruction has the same error in
-        every order and so a share of 0: read it beside ``epe``.
+        Share of the shuffled orders with a lower end-point error than the order as reconstructed, 0..1; about one
+        half where the frames come in a random order. A still reconstruction has the same error in every order and so
+        a share of 0: read it beside ``epe``.
     epe : (n_clips,) float64
         End-point error in the order as reconstructed, pixels.
     shuffled : (n_clips, n_orders) float64

@@ -61,6 +61,7 @@ class Score(_Model):
     value: float
     chance: float | None = Field(None, description="the value of shuffled pairings, or of guessing")
     n: int = Field(description="number of clips behind the value")
+    n_chance: int | None = Field(None, description="clips behind the chance, where it was measured and counted")
     judge: str | None = Field(None, description="model that scored, where one did")
     convention: str = "corrected"
     frames: str = Field("", description="frames that were scored, such as '16 at 8 fps, 64 x 64, lossless'")

@@ -32,6 +32,7 @@ __all__ = [
     "controls",
     "epe",
     "hue_pcc",
+    "mispairings",
     "n_way_accuracy",
     "n_way_accuracy_closed_form",
     "n_way_chance",
@@ -43,6 +44,7 @@ __all__ = [
     "ssim",
 ]
 
+N_PAIRINGS = 5  # mispairings behind the chance of scores that are cheap: every clip against so many others
 PSNR_CAP = 100.0  # dB, for identical frames; one grey level in one value of a 224 x 224 frame gives 99.9
 
 Video = NDArray[np.uint8]
@@ -145,14 +147,26 @@ def epe(truth: Video, reconstruction: Video, convention: str = "corrected", size
     return end_point_errors(truth, reconstruction, convention, size)
 
 
-def shuffled_pairs(n_clips: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return a random cyclic pairing, (n_clips,) indices none of which is its own: pairs that tell the chance level."""
+def mispairings(n_clips: int, rng: np.random.Generator, n_pairings: int = N_PAIRINGS) -> NDArray[np.int64]:
+    """Return pairings that tell the chance level, (n_pairings, n_clips): rows of indices, none of which is its own.
+
+    The clips are laid on a random cycle first, and each is paired with others at evenly spaced steps along it.
+    Neighbours in a film share a shot, so pairs told by the film's own order would be alike and chance too high. With
+    ``n_pairings`` = n_clips - 1 (more are not possible) every pair occurs once.
+    """
     if n_clips < 2:
-        raise DataError(f"shuffled_pairs: at least two clips are needed to mispair them, got {n_clips}")
+        raise DataError(f"mispairings: at least two clips are needed to mispair them, got {n_clips}")
     order = rng.permutation(n_clips)
-    partner = np.empty(n_clips, dtype=np.int64)
-    partner[order] = np.roll(order, 1)
+    steps = np.unique(np.linspace(1, n_clips - 1, min(n_pairings, n_clips - 1)).astype(np.int64))
+    partner = np.empty((len(steps), n_clips), dtype=np.int64)
+    for row, step in zip(partner, steps, strict=True):
+        row[order] = np.roll(order, step)
     return partner
+
+
+def shuffled_pairs(n_clips: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return one of the :func:`mispairings`, (n_clips,): each clip's neighbour on a random cycle."""
+    return np.asarray(mispairings(n_clips, rng, 1)[0])
 
 
 def controls(truth: Video, rng: np.random.Generator) -> dict[str, Video]:

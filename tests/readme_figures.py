@@ -148,6 +148,25 @@ def _ablations(scores: dict[str, Any], subjects: list[str]) -> list[str]:
             for variant, label in VARIANTS.items()
         ),
         f"| chance, all cues | {' | '.join(f'{value:.3f}' for value in chance)} |",
+        *_shuffle_told([scores[s]["full"]["shuffle_share"] for s in subjects]),
+    ]
+
+
+def _shuffle_told(found: list[dict[str, Any]]) -> list[str]:
+    """Say what the shuffle figure of all cues is worth; nothing of a manifest whose chance was not measured."""
+    if not all(one.get("n_chance") for one in found):
+        return []
+    lower = [one["interval"][1] < one["chance"] for one in found]
+    if not any(lower):
+        worth = "here it does not tell a reconstruction from a mispaired clip"
+    elif all(lower):
+        worth = "here it lies below that of mispaired clips in every subject"
+    else:
+        worth = f"here it lies below that of mispaired clips in {sum(lower)} of {len(lower)} subjects"
+    return [
+        "",
+        "The shuffle figure is no evidence by itself: any video that moves smoothly beats most random orders of its",
+        f"own frames, also one that shows another clip. Its chance is the same test over mispaired clips, and {worth}.",
     ]
 
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.evaluate.seer import Family
 from pipeline.evaluate.settings import Convention, Settings
+from pipeline.metrics import mispairings
 from pipeline.nway import N_TRUE
 from pipeline.vbench import temporal_consistency
 
 Rows3 = Sequence[NDArray[np.float32]]
 Values = NDArray[np.float64]
+T = TypeVar("T")
 Found = tuple[str, Convention, Values, float | None]  # metric, convention, values by clip, chance
-CHANCE_SHIFTS = 5  # mispairings behind the chance: every clip against that many others
 TOP = (1, 10)
 VIFI_THRESHOLD = 0.6  # at or below it the released code sets CLIP-pcc to 0
 NO_VIFI = "CLIP-pcc (paper) is left out: its threshold needs ViFi-CLIP; name it with --judges vifi:FILE.pth."
@@ -40,11 +42,12 @@ def feature_scores(
     found: list[Found] = []
     both: list[Convention] = [c for c in settings.conventions if c in N_TRUE]
     if family == "vifi":
-        values, chance = vifi_scores(truth, made), _shifted(truth, made, vifi_scores)
+        values, chance = vifi_scores(truth, made), _mispaired(truth, made, vifi_scores, settings.seed)
         found += [("vifi", c, values, chance) for c in both]
     else:
         name = f"{family}_similarity" if family in ("clip", "dino") else "feature_similarity"
-        found += [(name, c, _similar(truth, made), _shifted(truth, made, _similar)) for c in both]
+        values, chance = _similar(truth, made), _mispaired(truth, made, _similar, settings.seed)
+        found += [(name, c, values, chance) for c in both]
     if family == "dino" and "corrected" in settings.conventions:
         found.append(("dtc", "corrected", np.array([temporal_consistency(b) for b in made]), None))
     if family == "clip":
@@ -121,13 +124,18 @@ def _similar(truth: Rows3, made: Rows3) -> Values:
     return np.array([(a[:n] * b[:n]).sum(axis=1).mean() for n, (a, b) in zip(counts, pairs, strict=True)])
 
 
-def _shifted(truth: Rows3, made: Rows3, measure: Any) -> float | None:
-    """Mean of a measure over mispaired clips: the truths shifted by a few steps."""
-    n = len(truth)
-    if n < 2:
-        return None
-    shifts = sorted({int(s) for s in np.linspace(1, n - 1, CHANCE_SHIFTS)})
-    return float(np.mean([measure([*truth[s:], *truth[:s]], made).mean() for s in shifts]))
+def mispaired(listed: Sequence[T], seed: int) -> list[list[T]]:
+    """Return what belongs to the clips in a few orders in which none keeps its place; none for a single clip."""
+    if len(listed) < 2:
+        return []
+    rows = mispairings(len(listed), np.random.default_rng([seed, zlib.crc32(b"mispaired")]))
+    return [[listed[i] for i in row] for row in rows]
+
+
+def _mispaired(truth: Rows3, made: Rows3, measure: Any, seed: int) -> float | None:
+    """Mean of a measure over mispaired clips."""
+    found = [measure(others, made).mean() for others in mispaired(truth, seed)]
+    return float(np.mean(found)) if found else None
 
 
 def _in_blocks(table: NDArray[np.float64], pool: int, k: int) -> NDArray[np.float64]:

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, str], None]
 CHUNK = 8  # clips handed to a process at once: neighbours on the cycle share a true clip
 MAX_WORKERS = 16
+SHUFFLE_RULE = (
+    "Shuffle test: a low share is no evidence by itself, as any video that moves smoothly beats most random orders of "
+    "its own frames; read it beside its chance, the same test against other clips' truths."
+)
 PACKAGES = ("numpy", "scikit-image", "opencv-python-headless", "scipy", "pillow", "av")
 JUDGE_PACKAGES = ("torch", "transformers", "timm")
 WORD_PACKAGES = ("sacrebleu", "nltk", "rouge-score", "textblob")
@@ -143,6 +147,8 @@ def evaluate(
     more, trouble = judged_rows(source, settings, judges, parts, progress)
     words, rules = caption_rows(source, settings, judges)
     more += words
+    if any(row.metric == "shuffle_share" and row.value is not None for row in rows):
+        rules = [*rules, SHUFFLE_RULE]
     said = [*source.notes, *notes, *trouble, *rules, *_counted(lines)]
     packages = (*PACKAGES, *(JUDGE_PACKAGES if judges else ()), *(WORD_PACKAGES if words else ()))
     evaluation = Evaluation(

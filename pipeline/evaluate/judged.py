@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import NeuroVisError
-from pipeline.evaluate.embedded import CHANCE_SHIFTS, Found, by_clip, feature_scores, retrieval, unit, vifi_scores
+from pipeline.evaluate.embedded import Found, by_clip, feature_scores, mispaired, retrieval, unit, vifi_scores
 from pipeline.evaluate.judging import label_from
 from pipeline.evaluate.parts import Parts
 from pipeline.evaluate.seer import Seer
@@ -70,8 +70,8 @@ def _n_way(judge: Seer, truth: Rows3, made: Rows3, settings: Settings, notes: li
         for n_way in settings.n_way:
             try:
                 values = _n_way_clips(truth, made, n_way, convention)
-                shifts = sorted({int(s) for s in np.linspace(1, len(made) - 1, CHANCE_SHIFTS)}) if len(made) > 1 else []
-                guessed = [_n_way_clips([*truth[s:], *truth[:s]], made, n_way, convention).mean() for s in shifts]
+                others = mispaired(truth, settings.seed)
+                guessed = [_n_way_clips(other, made, n_way, convention).mean() for other in others]
             except NeuroVisError as error:
                 notes.append(f"{judge.name}: {n_way}-way accuracy ({convention}) is left out: {error}.")
                 continue

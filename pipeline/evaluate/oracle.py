@@ -84,7 +84,7 @@ def evaluate(
         With labels ``object`` and ``motion``.
     judges : Judges
     shuffle : bool
-        Also run the shuffle test (100 orders).
+        Also run the shuffle test (100 orders), with its chance from mispaired clips.
 
     Returns
     -------
@@ -95,13 +95,21 @@ def evaluate(
     summary: dict[str, Score] = {}
     values: dict[str, Values] = {}
 
-    def add(name: str, found: Values, chance: float, frames: str, judge: str | None, higher: bool = True) -> None:
+    def add(
+        name: str,
+        found: Values,
+        chance: float,
+        frames: str,
+        judge: str | None,
+        higher: bool = True,
+        n_chance: int | None = None,
+    ) -> None:
         low, high = bootstrap_interval(found, rng)
         values[name] = found
         mean = float(np.nanmean(found)) if np.isfinite(found).any() else float("nan")
         summary[name] = Score(
             value=mean, chance=chance, n=int(np.isfinite(found).sum()), judge=judge,
-            frames=frames, higher_is_better=higher, label=LABELS[name], interval=(low, high),
+            frames=frames, higher_is_better=higher, label=LABELS[name], interval=(low, high), n_chance=n_chance,
         )  # fmt: skip
 
     pairs = shuffled_pairs(len(clipset), rng)
@@ -117,7 +125,9 @@ def evaluate(
         add(name, one.values, one.chance or 0.0, one.frames, None, name != "epe")
     if shuffle:
         test = shuffle_test(shown, made, rng)
-        add("shuffle_share", test.share, 0.5, summary["epe"].frames, None, False)
+        # The same test against other clips' truths: any smooth video beats most orders of its own frames.
+        other = shuffle_test(shown[pairs], made, np.random.default_rng([seed, 1])).share
+        add("shuffle_share", test.share, float(other.mean()), summary["epe"].frames, None, False, len(other))
     return summary, values
 
 

@@ -22,6 +22,7 @@ CAPTION = "caption_"  # opens the name of every score of words
 CONTROLS = ("truth", "blurred", "grey", "reversed", "mispaired")
 VBENCH = ("motion_smoothness", "dynamic_degree", "dynamic_degree_difference")
 LOWER_IS_BETTER = ("epe", "shuffle_share", "dynamic_degree_difference")
+RULES = 2  # raised where the same settings come to give other figures: older part results are not gone on with
 STYLE = " (VBench-style, not VBench)"
 LABELS = {
     "ssim": "SSIM",
@@ -61,17 +62,17 @@ class Settings(BaseModel):
     variants: tuple[str, ...] = Field(("full",), min_length=1, description="such as full, anchor, anchor+holi")
     controls: bool = Field(False, description="score the five controls beside the method")
     judges: tuple[str, ...] = Field((), description="phantom, paper, none, a hub id or a folder each")
-    shuffle: bool = Field(True, description="run the shuffle test, 100 orders of frames a clip")
+    shuffle: bool = Field(True, description="run the shuffle test, 100 orders of frames a clip, its chance included")
     vbench: bool = Field(False, description="motion smoothness and dynamic degree, VBench-style")
     n_orders: int = Field(100, ge=1, le=10_000)
     n_way: tuple[int, ...] = Field((2, 50), description="the N of N-way accuracy")
     pool: int = Field(300, ge=2, description="clips among which retrieval searches, or all where there are fewer")
-    chance_clips: int = Field(200, ge=2, description="clips, drawn by the seed, behind the chance of pixel metrics")
+    chance_clips: int = Field(200, ge=2, description="clips, drawn by the seed, behind chance of pixels and flow")
     seed: int = Field(0, ge=0)
 
     def fingerprint(self, **of: Any) -> str:
         """Return a checksum of the settings and of what they are applied to."""
-        text = json.dumps([self.model_dump(mode="json"), of], sort_keys=True, default=str)
+        text = json.dumps([RULES, self.model_dump(mode="json"), of], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -73,6 +73,7 @@ class Summary:
         """Return the figure as a line for people."""
         value = "not defined" if self.value is None else f"{self.value:.3f}"
         chance = "not measured" if self.chance is None else f"{self.chance:.3f}"
+        chance += f" over {self.n_chance} clips" if 0 < self.n_chance < self.n else ""
         by = f", {self.judge}" if self.judge else ""
         return f"{self.variant}: {self.label} {value} (chance {chance}, {self.n} clips, {self.convention}{by})"
 

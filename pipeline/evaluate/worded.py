@@ -17,7 +17,7 @@ from pipeline.caption_stats import Stemmer, similarity_by_clip, words_of
 from pipeline.data.captions import read_captions_by_name
 from pipeline.data.clipfiles import clip_key
 from pipeline.errors import DataError, NeuroVisError
-from pipeline.evaluate.embedded import unit
+from pipeline.evaluate.embedded import mispaired, unit
 from pipeline.evaluate.seer import Seer
 from pipeline.evaluate.settings import CAPTION, Settings
 from pipeline.evaluate.sources import Source
@@ -27,7 +27,6 @@ from pipeline.runs import FULL
 Values = NDArray[np.float64]
 Embed = Callable[[list[str]], NDArray[np.floating[Any]]]
 Measure = Callable[[list[str], list[str]], Values]  # decoded, true -> (n_clips,)
-CHANCE_SHIFTS = 3  # mispairings behind the chance
 SIMULATED_RULE = (
     "Concept and verb accuracy of captions (simulated data): share of clips whose decoded caption names the true label."
 )
@@ -59,7 +58,7 @@ def caption_rows(source: Source, settings: Settings, judges: Sequence[Seer]) -> 
     for level in levels:
         ids = [clip_id for clip_id, found in texts.items() if level in found]
         decoded, true = (list(side) for side in zip(*(texts[clip_id][level] for clip_id in ids), strict=True))
-        for metric, judge, values, chance in _measured(level, decoded, true, labelled, name, embed):
+        for metric, judge, values, chance in _measured(level, decoded, true, labelled, name, embed, settings.seed):
             key = f"{CAPTION}{metric}_{level}"
             listed = zip(ids, values, strict=True)
             rows += [Row(i, FULL, key, "corrected", _plain(v), chance, judge) for i, v in listed]
@@ -67,12 +66,12 @@ def caption_rows(source: Source, settings: Settings, judges: Sequence[Seer]) -> 
 
 
 def _measured(
-    level: str, decoded: list[str], true: list[str], labelled: bool, tower: str, embed: Embed | None
+    level: str, decoded: list[str], true: list[str], labelled: bool, tower: str, embed: Embed | None, seed: int
 ) -> list[tuple[str, str, Values, float | None]]:
     """Every measure of one level: key, judge, values by clip, chance."""
     found = []
-    own = similarity_by_clip(decoded, true)
-    others = [similarity_by_clip(decoded, shifted) for shifted in _shifts(true)]
+    own, shuffled = similarity_by_clip(decoded, true), mispaired(true, seed)
+    others = [similarity_by_clip(decoded, one) for one in shuffled]
     for key, values in own.items():
         found.append((key, "", values, float(np.mean([other[key].mean() for other in others])) if others else None))
     if embed is not None:
@@ -85,7 +84,7 @@ def _measured(
         values = measure(decoded, true)
         if not np.isfinite(values).any():
             continue  # this level names nothing of the kind
-        guessed = [other[np.isfinite(other)] for other in (measure(decoded, shifted) for shifted in _shifts(true))]
+        guessed = [other[np.isfinite(other)] for other in (measure(decoded, one) for one in shuffled)]
         chance = float(np.mean(np.concatenate(guessed))) if guessed else None
         found.append((key, "", values, chance))
     return found
@@ -137,12 +136,6 @@ def _text_tower(source: Source, judges: Sequence[Seer]) -> tuple[str, Embed | No
         except NeuroVisError as error:
             return "", None, [f"CLIP-S of captions is left out: {error}."]
     return "", None, ["CLIP-S of captions is left out: it needs a CLIP with its tokenizer; name one with --judges."]
-
-
-def _shifts(true: Sequence[str]) -> list[list[str]]:
-    n = len(true)
-    steps = sorted({int(s) for s in np.linspace(1, n - 1, CHANCE_SHIFTS)}) if n > 1 else []
-    return [[*true[s:], *true[:s]] for s in steps]
 
 
 def _plain(value: float) -> float | None:

@@ -134,8 +134,9 @@ class Worker:
         own = self._measure(pair, line, f"{line.clip_id}|{variant}")
         guessed = self._measure(chance, None, f"{line.clip_id}|{variant}") if chance else {}
         for (metric, convention), value in own.items():
-            expected = 0.5 if metric == "shuffle_share" else guessed.get((metric, convention))
-            line.values.append([variant, metric, convention, _or_none(value), _or_none(expected)])
+            line.values.append(
+                [variant, metric, convention, _or_none(value), _or_none(guessed.get((metric, convention)))]
+            )
         if self.settings.vbench:
             self._add_vbench(line, variant, pair, chance)
         for judge in self.judges:
@@ -163,13 +164,13 @@ class Worker:
     def _measure(
         self, pair: tuple[Frames, Frames], line: Line | None, key: str
     ) -> dict[tuple[str, Convention], float | None]:
-        """Every metric that needs no judge; with ``line``, the shuffle test and notes too."""
+        """Every metric that needs no judge, of a clip and its truth or of a mispaired one; with ``line``, notes too."""
         shown, made = (frames[None] for frames in pair)
         found: dict[tuple[str, Convention], float | None] = {}
         for metric, conventions in PIXEL.items():
             for convention in (c for c in conventions if c in self.settings.conventions):
                 try:
-                    if metric == "epe" and line and self.settings.shuffle and shown.shape[1] >= 3:
+                    if metric == "epe" and self.settings.shuffle and shown.shape[1] >= 3:
                         rng = np.random.default_rng([self.settings.seed, zlib.crc32(key.encode())])
                         n_orders = self.settings.n_orders
                         test = shuffle_test(shown, made, rng, n_orders=n_orders, convention=convention)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.ablate import Ablation, ScoreBook, ablate, all_combinations, orders, scored_frames
+from pipeline.ablate import Ablation, ScoreBook, ablate, all_combinations, orders, partners, scored_frames
 from pipeline.errors import ConfigError
 from pipeline.runs import Run
 
@@ -96,6 +96,16 @@ def test_the_orders_are_the_same_for_every_combination_and_every_time(run):
     assert first == again
     assert len(first["shuffled"]) == len(other["shuffled"]) == 100
     assert first["share"] == np.mean(np.array(first["shuffled"]) < first["epe"])
+    assert first["mispaired"] is None
+
+
+def test_the_chance_of_the_shuffle_test_is_that_of_other_clips_truths(run):
+    scores = ablate(run, [VARIANT])["full"]["shuffle_share"]
+    found = [orders(run, clip, "full", other) for clip, other in partners(run).items()]
+    assert scores.chance == pytest.approx(np.mean([one["mispaired"] for one in found]))
+    assert (scores.n, scores.n_chance) == (3, 3)
+    alone = orders(run, run.manifest.clip_ids[0], "full", run.manifest.clip_ids[0])
+    assert alone["mispaired"] == alone["share"]
 
 
 def test_scores_compare_six_frames_of_one_size(run):

@@ -8,8 +8,23 @@ import pytest
 from pipeline.data import load
 from pipeline.errors import DataError
 from pipeline.evaluate.budget import budget_rows, measure_budget
-from pipeline.evaluate.oracle import true_frames
+from pipeline.evaluate.oracle import Judges, evaluate, true_frames
+from pipeline.flow import shuffle_test
+from pipeline.judges import Judge
+from pipeline.metrics import shuffled_pairs
+from pipeline.paths import PHANTOM_ASSETS
 from pipeline.runs import ClipRecord, RunManifest, RunWriter
+
+
+def test_the_shuffle_test_of_a_scored_run_carries_its_chance_from_mispaired_clips(phantom_home):
+    clipset = load("phantom-tiny", "sub-01", "test", phantom_home).take(np.arange(3))
+    truth = true_frames(clipset, 6)
+    judges = Judges(Judge.load(PHANTOM_ASSETS / "judge_object"), Judge.load(PHANTOM_ASSETS / "judge_motion"))
+    score = evaluate(truth, truth, clipset, judges, shuffle=True, seed=7)[0]["shuffle_share"]
+    pairs = shuffled_pairs(3, np.random.default_rng(7))
+    by_hand = shuffle_test(truth[pairs], truth, np.random.default_rng([7, 1])).share
+    assert (score.value, score.n_chance) == (0, 3)
+    assert score.chance == pytest.approx(by_hand.mean())
 
 
 def test_the_budget_is_measured_on_a_tiny_phantom_run(phantom_home, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import zlib
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from pipeline.evaluate.sources import FolderSource, RunSource
 from pipeline.evaluate.summary import Row
 from pipeline.evaluate.tables import make_table, to_csv, to_latex, to_markdown
 from pipeline.evaluate.work import Worker
+from pipeline.flow import shuffle_test
 from pipeline.frames import write_gif
 from pipeline.metrics import PSNR_CAP
 from pipeline.paths import PHANTOM_ASSETS
@@ -58,6 +60,10 @@ def folders(tmp_path, rng):
         noise = rng.integers(-60, 60, frames.shape)
         pictures(recon / clip_id, np.clip(frames.astype(int) + noise, 0, 255).astype(np.uint8))
     return truth, recon
+
+
+def moving_of(folder):
+    return np.stack([np.asarray(Image.open(path)) for path in sorted(folder.iterdir())])
 
 
 def source(truth, recon):
@@ -121,6 +127,34 @@ def test_mispaired_clips_land_on_the_stated_chance(folders, tmp_path):
         assert mispaired.value == pytest.approx(values_of(found)[metric].chance, rel=0.15)
         assert mispaired.chance is None
     assert values_of(found)["ssim"].n_chance == len(IDS)
+
+
+def test_the_chance_of_the_shuffle_test_is_measured_on_mispaired_clips(folders, tmp_path):
+    settings = Settings(n_orders=40, controls=True, chance_clips=3)
+    found = evaluate(source(folders[0], folders[0]), settings, tmp_path / "out")
+    own = values_of(found)["shuffle_share"]
+    assert own.value == 0
+    assert own.n_chance == 3
+    # Every clip here moves alike, so another clip's truth is beaten as surely: a fixed one half would hide it.
+    assert own.chance < 0.25
+    partners = {task.index: task.before for task in lay_cycle(len(IDS), settings) if task.before is not None}
+    shown = np.stack([moving_of(folders[0] / clip_id) for clip_id in source(*folders).clip_ids])
+    rows = {row.clip_id: row for row in found.rows if (row.variant, row.metric) == ("full", "shuffle_share")}
+    for index, before in partners.items():
+        clip_id = source(*folders).clip_ids[index]
+        rng = np.random.default_rng([0, zlib.crc32(f"{clip_id}|full".encode())])
+        test = shuffle_test(shown[[before]], shown[[index]], rng, n_orders=40)
+        assert rows[clip_id].chance == pytest.approx(test.share[0])
+    assert values_of(found, "control-grey")["shuffle_share"].chance == 0
+    assert values_of(found, "control-mispaired")["shuffle_share"].chance is None
+    assert any("no evidence by itself" in note for note in found.notes)
+    assert " over 3 clips, 4 clips" in own.line()
+
+
+def test_part_results_of_older_rules_are_not_gone_on_with(monkeypatch):
+    now = Settings().fingerprint()
+    monkeypatch.setattr("pipeline.evaluate.settings.RULES", 1)
+    assert Settings().fingerprint() != now
 
 
 def test_random_embeddings_land_on_the_stated_chance(rng):

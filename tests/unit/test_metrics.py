@@ -153,6 +153,27 @@ def test_mispaired_clips_never_meet_themselves(rng):
         assert (partner != np.arange(n)).all()
 
 
+@pytest.mark.parametrize(("n", "rows"), [(2, 1), (4, 3), (17, 5)])
+def test_mispairings_differ_and_none_meets_itself(n, rows, rng):
+    partner = metrics.mispairings(n, rng)
+    assert partner.shape == (rows, n)
+    assert (partner != np.arange(n)).all()
+    assert all(sorted(row) == list(range(n)) for row in partner)
+    assert all(len(set(column)) == rows for column in partner.T)
+
+
+def test_mispairings_hold_no_more_neighbours_in_a_film_than_all_pairs_do(rng):
+    n = 240
+    gaps = np.abs(np.concatenate([metrics.mispairings(n, rng) - np.arange(n) for _ in range(20)]))
+    assert np.mean(gaps == 1) == pytest.approx(2 / n, abs=4 * np.sqrt(2 / n / gaps.size))
+
+
+def test_a_wrong_video_that_moves_smoothly_beats_its_own_shuffles_too(moving, rng):
+    mispaired = metrics.shuffle_test(moving, moving[::-1], rng, n_orders=40, size=64)
+    drawn = np.stack([clip[[2, 0, 4, 1, 3]] for clip in moving])
+    assert mispaired.share.mean() < 0.25 < metrics.shuffle_test(moving, drawn, rng, n_orders=40, size=64).share.mean()
+
+
 def test_one_clip_cannot_be_mispaired(rng):
     with pytest.raises(DataError, match="at least two clips"):
         metrics.shuffled_pairs(1, rng)

@@ -211,3 +211,12 @@ def test_the_real_clips_table_says_convention_judge_chance_and_frames():
     page = f"one\n{readme_figures.REAL_START} old {readme_figures.REAL_END}\ntwo"
     assert readme_figures.replaced(page) == f"one\n{block}\ntwo"
     assert readme_figures.replaced("no markers") == "no markers"
+
+
+@pytest.mark.parametrize(
+    ("chances", "said"), [((0.03, 0.02), "does not tell"), ((0.2, 0.02), "in 1 of 2"), ((0.2, 0.3), "in every subject")]
+)
+def test_the_ablation_table_says_what_the_shuffle_figure_is_worth(chances, said):
+    found = [{"value": 0.03, "interval": [0.01, 0.08], "chance": chance, "n_chance": 42} for chance in chances]
+    assert said in " ".join(readme_figures._shuffle_told(found))
+    assert readme_figures._shuffle_told([{**found[0], "n_chance": None}]) == []

@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.caption_stats import similarity_by_clip
 from pipeline.errors import ConfigError, DataError
 from pipeline.evaluate.command import Request, sources_of
-from pipeline.evaluate.embedded import NO_VIFI, feature_scores, vifi_scores
+from pipeline.evaluate.embedded import NO_VIFI, feature_scores, unit, vifi_scores
+from pipeline.evaluate.judged import _n_way as n_way_rows
 from pipeline.evaluate.judging import load_judges
+from pipeline.evaluate.seer import Identity, Seer
 from pipeline.evaluate.settings import Settings, label_of
 from pipeline.evaluate.sources import FolderSource, RunSource
 from pipeline.evaluate.summary import summarise
 from pipeline.evaluate.worded import caption_rows, shared_words
+from pipeline.nway import n_way_accuracy
 from pipeline.paths import PHANTOM_ASSETS
 from pipeline.phantom.captions import named_in
 
@@ -152,6 +156,53 @@ def test_a_dino_judge_gives_dtc_of_the_reconstruction_labelled_as_vbench_style()
     assert found["dtc"][0] == pytest.approx([0.25, 1])
     assert found["dtc"][1] is None
     assert "VBench-style, not VBench" in label_of("dtc")
+
+
+N_SHOTS, SHOT = 30, 4  # a film of shots of four clips each: neighbours are alike
+
+
+def by_all_pairs(alike):
+    """Mean over all pairs of two clips, and four times the error of a mean over five mispairings."""
+    n = len(alike)
+    others = alike[~np.eye(n, dtype=bool)]
+    return pytest.approx(others.mean(), abs=4 * others.std() / np.sqrt(5 * n))
+
+
+def test_the_chance_of_embeddings_is_that_of_all_pairs_where_neighbours_are_alike(rng):
+    shots = rng.normal(size=(N_SHOTS, 7)).repeat(SHOT, axis=0)
+    rows = [np.stack([one, one]).astype(np.float32) for one in shots]
+    expected = by_all_pairs(unit(shots) @ unit(shots).T)
+    for family in ("vifi", "dino"):
+        assert feature_scores(family, rows, rows, Settings(), None, [])[0][3] == expected
+
+
+def test_the_chance_of_n_way_accuracy_is_that_of_all_pairs_where_neighbours_are_alike(rng):
+    shots = rng.random((N_SHOTS, 11)).repeat(SHOT, axis=0)
+    rows = list(shots[:, None].astype(np.float32))
+    identity = Identity("here", None, "0", "none", "none")
+    judge = Seer("judge", "image", tuple("abcdefghijk"), lambda frames: frames, identity)
+    found = n_way_rows(judge, rows, rows, Settings(n_way=(10,)), [])
+    alike = np.stack([n_way_accuracy(np.roll(shots, s, axis=0), shots, 10) for s in range(len(shots))])
+    table = np.stack([np.roll(alike[:, i], i) for i in range(len(shots))])  # clip i against the truth of each other
+    assert found[0][3] == by_all_pairs(table)
+
+
+def test_the_chance_of_captions_is_that_of_all_pairs_where_neighbours_are_alike(tmp_path, rng):
+    words = [f"w{i}" for i in range(40)]
+    said = [" ".join(rng.choice(words, 9)) for _ in range(N_SHOTS)]
+    texts = {f"{i:03d}": said[i // SHOT] for i in range(N_SHOTS * SHOT)}
+    for role in ("truth", "recon"):
+        (tmp_path / role).mkdir()
+        for name in texts:
+            (tmp_path / role / name).mkdir()
+            Image.new("RGB", (8, 6)).save(tmp_path / role / name / "0.png")
+    (tmp_path / "texts.json").write_text(json.dumps(texts))
+    files = {"captions": tmp_path / "texts.json", "decoded_captions": tmp_path / "texts.json"}
+    rows, _ = caption_rows(sources_of(asked(tmp_path, **files))[0], Settings(), [])
+    chance = {row.metric: row.chance for row in rows}
+    true = list(texts.values())
+    table = np.stack([similarity_by_clip([one] * len(true), true)["bleu1"] for one in true])
+    assert chance["caption_bleu1_basic"] == by_all_pairs(table)
 
 
 @pytest.mark.real
