@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,7 +159,9 @@ def importance_maps(
     for number, module in enumerate(modules):
         tell = _teller(progress, module, number, len(modules), n_regions)
         tell(0)
-        facts, voxel_p, table = _one_module(study, module, settings, train, regions, tell)
+        values, voxel_p, table = _one_module(study, module, settings, train.subject, regions, tell)
+        half = split_half(study, module, settings.statistic)
+        facts = (train.subject, module, settings.statistic, values, train.voxel_ids, train.space, half)
         found[module] = ImportanceMap(*facts, voxel_p, tuple(table), train.simulated, drawn, note)
     return found
 
@@ -168,23 +170,22 @@ def _one_module(
     study: Study,
     module: str,
     settings: Settings,
-    train: ClipSet,
+    subject: str,
     regions: NDArray[np.str_] | None,
     tell: Callable[[int], None],
-) -> tuple[Any, Array | None, Sequence[RegionRow]]:
-    """Return a module's map with its place and reliability, the voxels' p, and the table of regions."""
+) -> tuple[Array, Array | None, Sequence[RegionRow]]:
+    """Return a module's map, the voxels' p, and the table of regions."""
     statistic = settings.statistic
-    names = (train.subject, module, statistic)
+    names = (subject, module, statistic)
     values = STATISTICS[statistic].function(study, module)
-    facts = (*names, values, train.voxel_ids, train.space, split_half(study, module, statistic))
     if regions is None:
-        return facts, None, ()
+        return values, None, ()
     test, intervals = shift_test(study, module, statistic, regions, settings.n_null, tell), None
     if test is not None:
         intervals = region_intervals(study, module, statistic, values, regions)
     args = (settings.n_bootstrap, settings.correction, settings.seed)
     table = region_table(values, regions, names, test, intervals, *args)
-    return facts, None if test is None else test.voxel_p, table
+    return values, None if test is None else test.voxel_p, table
 
 
 def _teller(
