@@ -58,14 +58,14 @@ export function bars(onpoint) {
     h("span", { class: "nv-roiname" }, row.name, h("small", {}, `${row.n_voxels}`)),
     s("svg", { viewBox: "0 0 100 12", preserveAspectRatio: "none", role: "img", "aria-label": `${row.name} ${number(row.mean, 2)}` },
       s("rect", { x: Math.min(x(0), x(row.mean)), y: 2, width: Math.max(0.4, Math.abs(x(row.mean) - x(0))), height: 8, class: "bar" }),
-      withIntervals ? [s("line", { x1: x(row.low), x2: x(row.high), y1: 6, y2: 6, class: "interval" }), s("line", { x1: x(row.null), x2: x(row.null), y1: 0, y2: 12, class: "chance" }), left ? s("path", { d: diamond(x(row.tested)), class: "tested" }) : null] : null),
+      withIntervals ? [s("line", { x1: x(row.low), x2: x(row.high), y1: 6, y2: 6, class: "interval" }), s("line", { x1: x(row.null), x2: x(row.null), y1: 0, y2: 12, class: "chance" }), left ? s("path", { d: pointer(x(row.tested)), class: "tested" }) : null] : null),
     h("b", { class: "nv-mono" }, loss ? signed(row.mean) : number(row.mean, 2)),
     h("small", { class: "nv-mono nv-p" }, withIntervals ? (row.p_corrected < 0.001 ? "p < .001" : `p ${number(row.p_corrected, 3).replace(/^0/, "")}`) : "")))));
     more.hidden = rows.length <= TOP;
     more.textContent = all ? `Leading ${TOP}` : `All ${rows.length} areas`;
     save.hidden = !rows.length;
     note.textContent = !rows.length ? "Areas are known on the HCP's cortex alone." : withIntervals
-      ? `Bars: mean over the area's voxels (their number beside the name); line: ${OVER[rows[0].interval]}; dashed: ${loss ? "nothing lost" : "mean under the null"}${left ? "; diamond: the value that p compares with it, the area's own voxels left out of the outputs" : ""}; p: one-sided, corrected over areas (Benjamini-Hochberg).`
+      ? `Bars: mean over the area's voxels (their number beside the name); line: ${OVER[rows[0].interval]}; dashed: ${loss ? "nothing lost" : "mean under the null"}${left ? "; triangle: the value that p compares with it, the area's own voxels left out of the outputs" : ""}; p: one-sided, corrected over areas (Benjamini-Hochberg).`
       : `Means of what is on the map, over each area's voxels. ${view.subject === MEAN ? "A vertex shows the mean over those subjects whose decoder reads it. " : ""}${view.subject === MEAN || view.minus ? "Intervals and p-values belong to one module of one subject: choose one to see them." : "No interval is computed for this layer."}`;
   }
 
@@ -91,9 +91,9 @@ export function bars(onpoint) {
   return { node, show, mark };
 }
 
-// A small diamond in the bars' own units, 100 wide and 12 high.
-function diamond(x) {
-  return `M${x - 1.2} 6L${x} 2.5L${x + 1.2} 6L${x} 9.5Z`;
+// A small triangle below a bar, clear of the interval, in the bars' own units: 100 wide and 12 high.
+function pointer(x) {
+  return `M${x - 1.3} 12L${x} 7.5L${x + 1.3} 12Z`;
 }
 
 // How sure the map is, in words.

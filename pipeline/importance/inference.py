@@ -34,7 +34,7 @@ class RegionRow:
         Mean of the statistic itself.
     tested, null : float
         What p compares: the value observed, and its mean under the null distribution, in the units of ``mean``. For
-        patterns both leave the region's own voxels out of the outputs, so ``tested`` lies below ``mean``.
+        patterns both leave the region's own voxels out of the outputs, so that ``tested`` mostly lies below ``mean``.
     p, p_corrected : float
         One-sided, of ``tested`` against the null; corrected over the regions of the module.
     interval : {"runs", "voxels", "clips"}
