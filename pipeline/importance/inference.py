@@ -1,4 +1,4 @@
-"""How sure an importance map is: split halves, p of regions with corrections, intervals, tables side by side."""
+"""How sure an importance map is: split halves, p of regions with corrections, tables of regions, side by side."""
 
 from __future__ import annotations
 
