@@ -36,7 +36,9 @@ def importance(
     dataset: Annotated[str | None, typer.Option(help="Data set; default the one it was trained on")] = None,
     parcellation: Annotated[str, typer.Option(help="Regions: mmp1")] = "mmp1",
     correction: Annotated[str, typer.Option(help="benjamini-hochberg, holm or none")] = "benjamini-hochberg",
-    n_null: Annotated[int, typer.Option(min=0, help="Maps of the null distribution")] = 100,
+    n_null: Annotated[
+        int | None, typer.Option(min=1, help="Shifts of a pattern's null, at least; as many as areas need by default")
+    ] = None,
     n_shuffles: Annotated[int, typer.Option(min=1, help="permutation: shuffles of a region")] = 3,
     limits: Annotated[str, typer.Option(help="Ends of the colour bar")] = "0.25,0.75",
     formats: Annotated[str, typer.Option(help="Of png, svg, pdf")] = "png,svg,pdf",
@@ -168,6 +170,8 @@ def _tell(subject: str, facts: dict[str, Any], *, quiet: bool) -> None:
         half = "" if found["split_half"] is None else f"; split-half r = {found['split_half']:.2f}"
         top = ", ".join(found["top_regions"]) or "no region table for a volume"
         say(f"  {module}: {top}{half}", quiet=quiet)
+    if facts["note"]:
+        say(f"  {facts['note']}", quiet=quiet)
 
 
 if __name__ == "__main__":

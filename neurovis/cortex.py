@@ -110,8 +110,9 @@ class Cortex:
                     "low": float(found.values.min()),
                     "high": float(found.values.max()),
                     "reliability": None if np.isnan(found.reliability) else found.reliability,
-                    "null_mean": None if found.null_mean is None else float(found.null_mean.mean()),
-                    "above_null": _above(found.values, found.null_high),
+                    "above_null": found.above_null,
+                    "n_shifts": found.n_shifts,
+                    "note": found.note,
                     "table": [row.to_dict() for row in found.table],
                 }
                 for module, found in maps.items()
@@ -335,8 +336,3 @@ def _planted(run: Run, ids: NDArray[np.int64], module: str) -> NDArray[np.float3
     if module not in truth:
         raise ConfigError(f"nothing was planted for {module or 'no module'}; there are {', '.join(truth)}")
     return truth[module].astype(np.float32)
-
-
-def _above(values: NDArray[np.float32], high: NDArray[np.float32] | None) -> float | None:
-    """Return the share of voxels above the 95th percentile of their own null; 0.05 by chance."""
-    return None if high is None else float((values > high).mean())

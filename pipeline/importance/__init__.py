@@ -4,7 +4,9 @@
 ``study.Study``           the weights and the recording that a statistic is computed from
 ``statistics``            ``weight``, ``weight_signed``, ``pattern`` and its two plainer forms, by voxel
 ``permutation``           what held-out decoding loses when a region's voxels are shuffled, by region
-``inference``             split halves, null distributions, intervals, corrected p, tables side by side
+``shifts``                the null of the patterns: what a region shares with the others' read-out, shifted in time
+``jackknife``             intervals of regions over runs
+``inference``             split halves, p of regions with corrections, tables of regions, side by side
 ``maps``                  all of these for one checkpoint
 ``truth``                 the check against the phantom's planted truth
 ``export``                CIFTI, NIfTI, CSV, JSON

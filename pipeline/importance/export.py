@@ -14,7 +14,8 @@ import numpy as np
 
 from pipeline.errors import ConfigError, DataError
 from pipeline.grayordinates import N_CORTEX, N_LEFT, N_MESH, mesh_vertices
-from pipeline.importance.inference import RegionRow, compare
+from pipeline.importance.about import ABOUT
+from pipeline.importance.inference import ALPHA, RegionRow, compare
 from pipeline.importance.maps import ImportanceMap, Settings, likeness_table
 from pipeline.importance.study import Array
 from pipeline.paths import atomic_file, write_json
@@ -172,8 +173,9 @@ def describe(
             "split_half": None if np.isnan(found.reliability) else found.reliability,
             "lowest": float(found.values.min()),
             "highest": float(found.values.max()),
-            "null_mean": None if found.null_mean is None else float(found.null_mean.mean()),
-            "regions_significant": sum(row.p_corrected < 0.05 for row in found.table),
+            "n_shifts": found.n_shifts,
+            "voxels_above_null": found.above_null,
+            "regions_significant": sum(row.p_corrected < ALPHA for row in found.table),
             "top_regions": [row.region for row in found.table[:5]],
         }
         for module, found in maps.items()
@@ -190,6 +192,9 @@ def describe(
         "n_voxels": len(first.voxel_ids),
         "n_clips": dict(n_clips),
         "scaling": "each map is scaled to [0, 1] by its least and largest voxel",
+        "test": ABOUT[first.statistic].test,
+        "interval": ABOUT[first.statistic].interval,
+        "note": first.note,
         "maps": facts,
         "likeness": {pair: None if np.isnan(value) else value for pair, value in likeness_table(maps).items()},
         "versions": {name: version(name) for name in ("numpy", "scipy", "scikit-learn", "nibabel", "torch")},

@@ -1,8 +1,8 @@
-"""How sure an importance map is: split halves, null distributions, intervals, corrected p, tables side by side."""
+"""How sure an importance map is: split halves, p of regions with corrections, tables of regions, side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, DataError
-from pipeline.importance.statistics import STATISTICS, loadings
+from pipeline.importance.shifts import PER_REGION, ShiftTest, region_names
+from pipeline.importance.statistics import STATISTICS
 from pipeline.importance.study import Array, Study
 
 CORRECTIONS = ("benjamini-hochberg", "holm", "none")
-LEAST_SHIFT = 10  # clips (20 s), beyond the haemodynamic response
+ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,18 @@ class RegionRow:
     n_voxels : int
         Of those that the decoder reads.
     mean, low, high : float
-        Mean over voxels and its 95 % bootstrap interval, on the map scaled to [0, 1]; for ``permutation`` the loss
-        of the held-out score and its interval over clips.
+        Mean over voxels and its 95 % interval, on the map scaled to [0, 1]; for ``permutation`` the loss of the
+        held-out score.
     raw : float
         Mean of the statistic itself.
-    null : float
-        Mean under the null distribution, in the units of ``mean``.
+    tested, null : float
+        What p compares: the value observed, and its mean under the null distribution, in the units of ``mean``. For
+        patterns both leave the region's own voxels out of the outputs, so that ``tested`` mostly lies below ``mean``.
     p, p_corrected : float
-        One-sided, against the null; corrected over the regions of the module.
+        One-sided, of ``tested`` against the null; corrected over the regions of the module.
+    interval : {"runs", "voxels", "clips"}
+        What the interval is over: runs (or stretches) left out one at a time, for patterns; voxels, for weights, which
+        says nothing of another recording; blocks of held-out clips, for ``permutation``.
     """
 
     subject: str
@@ -46,9 +51,11 @@ class RegionRow:
     low: float
     high: float
     raw: float
+    tested: float
     null: float
     p: float
     p_corrected: float
+    interval: str
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as plain values."""
@@ -81,56 +88,12 @@ def split_half(study: Study, module: str, statistic: str) -> float:
     return _correlation(first, second)
 
 
-def null_maps(
-    study: Study,
-    module: str,
-    statistic: str,
-    n_null: int = 100,
-    seed: int = 0,
-    tell: Callable[[int], None] | None = None,
-) -> Array | None:
-    """Return maps under the hypothesis that voxels and outputs have nothing to do with each other.
-
-    Patterns: the sources are shifted in a circle against the clips, by at least ten clips, which keeps the
-    autocorrelation of both (no label is exchangeable in a film). Weights depend on no clip, and shuffled targets would
-    need a new training for each draw: they have none here, and :func:`region_table` tests their regions by shuffling
-    the labels of the voxels instead.
-
-    Parameters
-    ----------
-    study : Study
-    module, statistic : str
-    n_null : int
-    seed : int
-    tell : callable, optional
-        Called with the count of finished maps; what it raises ends the work.
-
-    Returns
-    -------
-    (n_null, n_voxels) float32 or None
-    """
-    entry = STATISTICS[statistic]
-    n_clips = len(study.groups)
-    if entry.sources is None or n_null < 1:
-        return None
-    sources = entry.sources(study, module)
-    least = min(LEAST_SHIFT, n_clips // 4)
-    shifts = np.arange(max(1, least), n_clips - least)
-    rng = np.random.default_rng([seed, 1])
-    drawn = rng.choice(shifts, n_null, replace=n_null > len(shifts))
-    found = np.empty((n_null, study.n_voxels), np.float32)
-    for number, shift in enumerate(drawn):
-        found[number] = loadings(study, np.roll(sources, shift, axis=0))
-        if tell:
-            tell(number + 1)
-    return found
-
-
 def region_table(
     values: Array,
     regions: NDArray[np.str_],
-    null: Array | None,
     names: tuple[str, str, str],
+    test: ShiftTest | None = None,
+    intervals: Mapping[str, tuple[float, float]] | None = None,
     n_bootstrap: int = 1000,
     correction: str = "benjamini-hochberg",
     seed: int = 0,
@@ -139,8 +102,8 @@ def region_table(
 
     .. math:: p = (1 + \#\{null \ge observed\}) / (1 + n_{null})
 
-    Against ``null`` the question is whether the region takes part at all. Without one (weights) the null shuffles the
-    labels of the voxels ``n_bootstrap`` times, and the question is whether the region's mean lies above that of as
+    With ``test`` the question is whether the region carries what the others' read-out carries. Without one (weights)
+    the null shuffles the labels of the voxels, and the question is whether the region's mean lies above that of as
     many voxels from anywhere; it takes neighbours for independent, and so is somewhat liberal.
 
     Parameters
@@ -148,11 +111,15 @@ def region_table(
     values : (n_voxels,) float32
     regions : (n_voxels,) str
         Empty: in no region.
-    null : (n_null, n_voxels) float32 or None
     names : tuple
         Subject, module, statistic.
+    test : ShiftTest, optional
+        Of a pattern, from :func:`pipeline.importance.shifts.shift_test`.
+    intervals : mapping of region to (low, high), optional
+        In the units of ``values``, from :func:`pipeline.importance.jackknife.region_intervals`. Without them a
+        region's voxels are resampled.
     n_bootstrap : int
-        Resamplings of a region's voxels.
+        Resamplings of a region's voxels, and least number of shuffles of the labels.
     correction : {"benjamini-hochberg", "holm", "none"}
     seed : int
 
@@ -165,24 +132,88 @@ def region_table(
     DataError
         When no voxel lies in a region.
     """
-    found = sorted({str(region) for region in regions if region})
+    found = region_names(regions)
     if not found:
         raise DataError(f"{names[0]}: none of the {len(values)} voxels lies in a region; choose another parcellation")
+    voxels = {region: np.flatnonzero(regions == region) for region in found}
     rng = np.random.default_rng([seed, 2])
     low, span = float(values.min()), float(np.ptp(values)) or 1.0
-    draws = null if null is not None else np.stack([rng.permutation(values) for _ in range(n_bootstrap)])
+    if test is None:
+        null = _shuffled(rng, values, voxels, max(n_bootstrap, PER_REGION * len(found)))
+        tested = {region: float(values[at].mean()) for region, at in voxels.items()}
+    else:
+        tested, null = test.tested, test.null
     rows = []
-    for region in found:
-        at = np.flatnonzero(regions == region)
-        own = values[at]
-        resampled = own[rng.integers(len(own), size=(n_bootstrap, len(own)))].mean(1)
-        under = draws[:, at].mean(1)
-        interval = (np.quantile(resampled, (0.025, 0.975)) - low) / span
-        p = (1 + int((under >= own.mean()).sum())) / (1 + len(under))
-        mean, chance = (float(own.mean()) - low) / span, (float(under.mean()) - low) / span
-        ends = float(interval[0]), float(interval[1])
-        rows.append(RegionRow(*names, region, len(at), mean, *ends, float(own.mean()), chance, p, p))
+    for region, at in voxels.items():
+        own, under = values[at], null[region]
+        ends = _over_voxels(rng, own, n_bootstrap) if intervals is None else intervals[region]
+        p = (1 + int((under >= tested[region]).sum())) / (1 + len(under))
+        mean, *scale = ((v - low) / span for v in (float(own.mean()), *ends, tested[region], float(under.mean())))
+        kind = "voxels" if intervals is None else "runs"
+        left, right, observed, chance = scale
+        facts = (*names, region, len(at), mean, left, right, float(own.mean()))
+        rows.append(RegionRow(*facts, observed, chance, p, p, kind))
     return corrected(rows, correction)
+
+
+def _shuffled(
+    rng: np.random.Generator, values: Array, voxels: Mapping[str, NDArray[np.int64]], n_draws: int
+) -> dict[str, Array]:
+    """Return each region's mean when the values are dealt out anew: region to (n_draws,)."""
+    found = {region: np.empty(n_draws, np.float32) for region in voxels}
+    for draw in range(n_draws):
+        dealt = rng.permutation(values)
+        for region, at in voxels.items():
+            found[region][draw] = dealt[at].mean()
+    return found
+
+
+def _over_voxels(rng: np.random.Generator, own: Array, n_draws: int) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of a mean over voxels."""
+    low, high = np.quantile(own[rng.integers(len(own), size=(n_draws, len(own)))].mean(1), (0.025, 0.975))
+    return float(low), float(high)
+
+
+def floor_note(n_regions: int, n_draws: int, correction: str) -> str:
+    """Say in a sentence what too few draws of a null cannot establish; empty where any single region can pass.
+
+    Parameters
+    ----------
+    n_regions, n_draws : int
+    correction : {"benjamini-hochberg", "holm", "none"}
+    """
+    least = 1 / (n_draws + 1)
+    many = 1 if correction == "none" else n_regions
+    if many * least <= ALPHA:
+        return ""
+    enough = f"{PER_REGION * many} shifts would do"
+    if correction == "benjamini-hochberg" and least <= ALPHA:
+        areas = int(np.ceil(many * least / ALPHA - 1e-9))
+        return (
+            f"With {n_draws} shifts p is at least {least:.3g}: fewer than {areas} areas of {many} cannot pass the "
+            f"{correction} correction at {ALPHA:g}; {enough}."
+        )
+    return (
+        f"With {n_draws} shifts p is at least {least:.3g}, and no area of {many} can pass at {ALPHA:g} "
+        f"(correction: {correction}); {enough}."
+    )
+
+
+def check_draws(subject: str, n_regions: int, n_draws: int, correction: str) -> str:
+    """Return :func:`floor_note`, or refuse Holm's correction where it could not establish a single region.
+
+    Raises
+    ------
+    ConfigError
+        Holm's least corrected p, n_regions / (n_draws + 1), lies above 0.05.
+    """
+    note = floor_note(n_regions, n_draws, correction)
+    if note and correction == "holm":
+        raise ConfigError(
+            f"{subject}: holm needs {PER_REGION * n_regions} shifts for {n_regions} areas, and there are {n_draws}, so "
+            "that none could ever pass; leave out --n-null, record more clips, or use --correction benjamini-hochberg"
+        )
+    return note
 
 
 def corrected(rows: Sequence[RegionRow], correction: str = "benjamini-hochberg") -> list[RegionRow]:

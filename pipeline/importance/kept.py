@@ -20,7 +20,7 @@ from pipeline.importance.inference import RegionRow
 from pipeline.importance.maps import ImportanceMap, Settings
 from pipeline.paths import PHANTOM_ASSETS, atomic_file
 
-FORMAT = 1  # to be raised when a statistic's code changes what it computes
+FORMAT = 2  # to be raised when a statistic's code changes what it computes
 KEPT = 24  # sets of maps in memory, some 100 kB each
 SHIPPED = PHANTOM_ASSETS / "importance"
 Maps = Mapping[str, ImportanceMap]
@@ -123,12 +123,12 @@ def _write(maps: Maps, path: Path) -> None:
     facts |= {"space": asdict(first.space), "modules": {}}
     for module, found in maps.items():
         arrays[f"{module}.values"] = np.ascontiguousarray(found.values)
-        for name in ("null_mean", "null_high"):
-            value = getattr(found, name)
-            if value is not None:
-                arrays[f"{module}.{name}"] = np.ascontiguousarray(value, np.float32)
+        if found.voxel_p is not None:
+            arrays[f"{module}.voxel_p"] = np.ascontiguousarray(found.voxel_p, np.float32)
         half = None if np.isnan(found.reliability) else found.reliability
-        facts["modules"][module] = {"reliability": half, "table": [row.to_dict() for row in found.table]}
+        table = [row.to_dict() for row in found.table]
+        told = {"reliability": half, "table": table, "n_shifts": found.n_shifts, "note": found.note}
+        facts["modules"][module] = told
     save_file(arrays, path, metadata={"facts": json.dumps(facts)})
 
 
@@ -149,10 +149,11 @@ def _read(path: Path) -> Maps:
                 arrays["voxel_ids"],
                 space,
                 float("nan") if one["reliability"] is None else float(one["reliability"]),
-                arrays.get(f"{module}.null_mean"),
-                arrays.get(f"{module}.null_high"),
+                arrays.get(f"{module}.voxel_p"),
                 tuple(RegionRow(**row) for row in one["table"]),
                 bool(facts["simulated"]),
+                int(one["n_shifts"]),
+                str(one["note"]),
             )
             for module, one in facts["modules"].items()
         }

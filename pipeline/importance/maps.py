@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from pipeline.clipset import ClipSet, VoxelSpace
 from pipeline.errors import CheckpointError, ConfigError, DataError
-from pipeline.importance.inference import RegionRow, null_maps, region_table, split_half
+from pipeline.importance.inference import RegionRow, adjust, check_draws, region_table, split_half
+from pipeline.importance.jackknife import region_intervals
 from pipeline.importance.permutation import permutation, targets_of
+from pipeline.importance.shifts import n_shifts, region_names, shift_test
 from pipeline.importance.statistics import PERMUTATION, STATISTICS, check_statistic, scaled
-from pipeline.importance.study import Array, check_modules, regions_of, study_of
+from pipeline.importance.study import Array, Study, check_modules, regions_of, study_of
 from pipeline.paths import home as working_folder
 from pipeline.provenance import find_decoder
 
@@ -39,14 +41,17 @@ class Settings:
         When empty, the three of the paper's figures where the method has them, else all of its own.
     parcellation : {"mmp1"}
     correction : {"benjamini-hochberg", "holm", "none"}
-    n_null, n_bootstrap, n_shuffles, seed : int
+    n_null : int, optional
+        Shifts of a pattern's null, at least; 0: no test. Default: as many as the correction needs for the regions
+        that there are, where the recording has as many clips.
+    n_bootstrap, n_shuffles, seed : int
     """
 
     statistic: str = "pattern"
     modules: tuple[str, ...] = ()
     parcellation: str = "mmp1"
     correction: str = "benjamini-hochberg"
-    n_null: int = 100
+    n_null: int | None = None
     n_bootstrap: int = 1000
     n_shuffles: int = 3
     seed: int = 0
@@ -65,11 +70,16 @@ class ImportanceMap:
     space : VoxelSpace
     reliability : float
         Split-half correlation over voxels, NaN where the statistic has no halves.
-    null_mean, null_high : (n_voxels,) float32 or None
-        Mean and 95th percentile of the null distribution.
+    voxel_p : (n_voxels,) float32 or None
+        Of a pattern: each voxel against its own null, the region's own voxels left out; NaN for those in no region.
+        None for other statistics, and for a volume, whose neighbourhoods are not known.
     table : tuple of RegionRow
         Empty for a volume.
     simulated : bool
+    n_shifts : int
+        Of the null.
+    note : str
+        What these shifts cannot establish; empty where they are enough.
     """
 
     subject: str
@@ -79,10 +89,18 @@ class ImportanceMap:
     voxel_ids: NDArray[np.int64]
     space: VoxelSpace
     reliability: float
-    null_mean: Array | None = None
-    null_high: Array | None = None
+    voxel_p: Array | None = None
     table: tuple[RegionRow, ...] = field(default=(), repr=False)
     simulated: bool = False
+    n_shifts: int = 0
+    note: str = ""
+
+    @property
+    def above_null(self) -> float | None:
+        """Share of the tested voxels at p <= 0.05, which is 0.05 by chance; None where none is tested."""
+        if self.voxel_p is None or not np.isfinite(self.voxel_p).any():
+            return None
+        return float((self.voxel_p[np.isfinite(self.voxel_p)] <= 0.05).mean())
 
     @property
     def scaled(self) -> Array:
@@ -132,34 +150,49 @@ def importance_maps(
     regions = regions_of(train.space, train.voxel_ids, settings.parcellation)
     if settings.statistic == PERMUTATION:
         return _permuted(checkpoint, train, modules, regions, settings, val, world, progress)
+    adjust(np.zeros(0), settings.correction)
+    n_regions = 0 if regions is None else len(region_names(regions))
+    drawn = n_shifts(settings.statistic, len(train), n_regions, settings.n_null)
+    tested = n_regions > 0 and STATISTICS[settings.statistic].sources is not None
+    note = check_draws(train.subject, n_regions, drawn, settings.correction) if tested else ""
     found = {}
     for number, module in enumerate(modules):
-        tell = _teller(progress, module, number, len(modules), settings.n_null)
+        tell = _teller(progress, module, number, len(modules), n_regions)
         tell(0)
-        values = STATISTICS[settings.statistic].function(study, module)
-        null = null_maps(study, module, settings.statistic, settings.n_null, settings.seed, tell)
-        names = (train.subject, module, settings.statistic)
-        table: Sequence[RegionRow] = ()
-        if regions is not None:
-            args = (settings.n_bootstrap, settings.correction, settings.seed)
-            table = region_table(values, regions, null, names, *args)
-        found[module] = ImportanceMap(
-            *names,
-            values,
-            train.voxel_ids,
-            train.space,
-            split_half(study, module, settings.statistic),
-            None if null is None else null.mean(0),
-            None if null is None else np.quantile(null, 0.95, axis=0).astype(np.float32),
-            tuple(table),
-            train.simulated,
-        )
+        values, voxel_p, table = _one_module(study, module, settings, train.subject, regions, tell)
+        half = split_half(study, module, settings.statistic)
+        facts = (train.subject, module, settings.statistic, values, train.voxel_ids, train.space, half)
+        found[module] = ImportanceMap(*facts, voxel_p, tuple(table), train.simulated, drawn, note)
     return found
 
 
-def _teller(progress: Progress | None, module: str, number: int, n_modules: int, n_null: int) -> Callable[[int], None]:
-    """Return what tells of each null map of a module, the modules taking equal shares."""
-    steps = max(n_null, 1)
+def _one_module(
+    study: Study,
+    module: str,
+    settings: Settings,
+    subject: str,
+    regions: NDArray[np.str_] | None,
+    tell: Callable[[int], None],
+) -> tuple[Array, Array | None, Sequence[RegionRow]]:
+    """Return a module's map, the voxels' p, and the table of regions."""
+    statistic = settings.statistic
+    names = (subject, module, statistic)
+    values = STATISTICS[statistic].function(study, module)
+    if regions is None:
+        return values, None, ()
+    test, intervals = shift_test(study, module, statistic, regions, settings.n_null, tell), None
+    if test is not None:
+        intervals = region_intervals(study, module, statistic, values, regions)
+    args = (settings.n_bootstrap, settings.correction, settings.seed)
+    table = region_table(values, regions, names, test, intervals, *args)
+    return values, None if test is None else test.voxel_p, table
+
+
+def _teller(
+    progress: Progress | None, module: str, number: int, n_modules: int, n_regions: int
+) -> Callable[[int], None]:
+    """Return what tells of each tested region of a module, the modules taking equal shares."""
+    steps = max(n_regions, 1)
 
     def tell(done: int) -> None:
         if progress:

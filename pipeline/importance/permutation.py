@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.clipset import ClipSet
 from pipeline.errors import DataError
 from pipeline.importance.inference import RegionRow, corrected
+from pipeline.importance.shifts import PER_REGION
 
 if TYPE_CHECKING:
     from pipeline.backbones import World
@@ -101,7 +102,9 @@ def permutation(
         From :func:`targets_of`.
     regions : (n_voxels,) str
         Empty: in no region, never shuffled.
-    n_shuffles, n_bootstrap : int
+    n_shuffles : int
+    n_bootstrap : int
+        Resamplings, at least: there are as many as one region needs to pass a correction over all.
     correction : str
         See :func:`pipeline.importance.inference.adjust`.
     seed : int
@@ -126,6 +129,7 @@ def permutation(
     if not names:
         raise DataError(f"{held_out.subject}: permutation importance needs voxels that lie in regions, got none")
     rng = np.random.default_rng([seed, 3])
+    n_bootstrap = max(n_bootstrap, PER_REGION * len(names))
     clipset = replace(
         held_out.without_stimulus(), fmri=held_out.mean_fmri()[:, None], present=np.ones((len(held_out), 1), bool)
     )
@@ -191,7 +195,7 @@ def _row(
     low, high = np.quantile(means, (0.025, 0.975))
     p = (1 + int((means <= 0).sum())) / (1 + n_bootstrap)
     mean = float(loss.mean())
-    return RegionRow(*facts, mean, float(low), float(high), mean, 0.0, p, p)
+    return RegionRow(*facts, mean, float(low), float(high), mean, mean, 0.0, p, p, "clips")
 
 
 def _split_half(losses: list[NDArray[np.float64]]) -> float:

@@ -86,10 +86,21 @@ class Study:
 
     def signals(self, module: str) -> NDArray[np.float64]:
         """Return what the module's first layer makes of each clip, centred: (n_clips, n_outputs)."""
-        weights = self.weights(module)
-        flat = self.volumes.reshape(len(self.volumes), -1)
-        found = (flat @ weights.reshape(len(weights), -1).T).astype(np.float64)
+        found = self._raw(module).astype(np.float64)
         return np.asarray(found - found.mean(0))
+
+    def _raw(self, module: str) -> Array:
+        """Return the signals before centring, computed once."""
+        if module not in self._known:
+            weights = self.weights(module)
+            flat = self.volumes.reshape(len(self.volumes), -1)
+            self._known[module] = flat @ weights.reshape(len(weights), -1).T
+        return self._known[module]
+
+    @cached_property
+    def _known(self) -> dict[str, Array]:
+        # A cached property and no field: dataclasses.replace must not hand it to a study of other weights.
+        return {}
 
     @cached_property
     def spread(self) -> Array:
@@ -99,11 +110,36 @@ class Study:
 
     def take(self, rows: NDArray[np.bool_]) -> Study:
         """Return the study of some of the clips, with the same weights."""
-        return replace(self, volumes=self.volumes[rows], groups=self.groups[rows])
+        found = replace(self, volumes=self.volumes[rows], groups=self.groups[rows])
+        found._known.update({module: raw[rows] for module, raw in self._known.items()})
+        return found
 
     def with_outputs(self, start: int, step: int) -> Study:
         """Return the study with every ``step``-th output from ``start`` alone."""
         return replace(self, layers={name: weights[start::step] for name, weights in self.layers.items()})
+
+    def without(self, voxels: NDArray[np.int64], modules: Sequence[str]) -> Study:
+        """Return the study of some modules with the weights of some voxels set to 0: they are there and not read.
+
+        Parameters
+        ----------
+        voxels : (n,) int64
+        modules : sequence of str
+            Those that read no other voxel are gone from what is returned.
+        """
+        layers, known = {}, {}
+        flat = self.volumes[:, :, voxels].reshape(len(self.volumes), -1)
+        for module in modules:
+            weights = self.weights(module).copy()
+            own = weights[:, :, voxels].reshape(len(weights), -1)
+            weights[:, :, voxels] = 0
+            read = weights.any(axis=(1, 2))
+            if read.any():
+                # An output that reads nothing else is 0, not what rounding leaves of it.
+                layers[module], known[module] = weights, np.where(read, self._raw(module) - flat @ own.T, 0)
+        found = replace(self, layers=layers)
+        found._known.update(known)
+        return found
 
 
 def study_of(checkpoint: Checkpoint, clipset: ClipSet) -> Study:

@@ -87,6 +87,7 @@ def test_a_run_says_what_can_be_shown_and_every_statistic_is_explained(cortex_ho
     assert set(found["layers"]) >= {"selected", "reliability", "noise_ceiling", "planted"}
     assert set(found["statistics"]) == set(NAMES) == set(ABOUT)
     assert all(about.equation and about.assumes and about.trust and about.source for about in ABOUT.values())
+    assert all(about.test.startswith("p: ") and "95 %" in about.interval for about in ABOUT.values())
 
 
 def test_maps_are_the_engine_s_and_are_computed_once(cortex_home, phantom_home, monkeypatch):
@@ -105,6 +106,17 @@ def test_maps_are_the_engine_s_and_are_computed_once(cortex_home, phantom_home, 
     assert facts["state"] == "ready" and facts["modules"]["mad"]["table"][0]["region"]
     assert set(facts["likeness"]) == {f"{a} ~ {b}" for i, a in enumerate(MODULES) for b in MODULES[i + 1 :]}
     assert again.start(NAME, SUBJECT, "weight")["state"] == "done" and not again.renders.jobs
+
+
+def test_the_page_is_told_how_a_pattern_was_tested(own_home):
+    cortex = service(own_home)
+    assert compute(cortex, "pattern_alone")["state"] == "done"
+    for made in (cortex, service(own_home)):  # from memory, and from the file
+        found = made.facts(NAME, SUBJECT, "pattern_alone")["modules"]["motion"]
+        table = found["table"]
+        assert 0 < found["n_shifts"] < 20 * len(table) and f"{len(table)} cannot pass" in found["note"]  # a short film
+        assert 0 <= found["above_null"] <= 1
+        assert all(row["tested"] != row["mean"] and row["interval"] == "runs" for row in table)
 
 
 def test_another_decoder_or_a_damaged_file_is_no_map(own_home):

@@ -101,22 +101,6 @@ def test_halves_of_a_stable_map_agree(suppressed):
     assert np.isnan(inference.split_half(one_run, "anchor", "pattern"))
 
 
-def test_null_of_the_pattern_has_no_signal_and_weights_have_none(suppressed):
-    null = inference.null_maps(suppressed, "anchor", "pattern", n_null=13)
-    assert null.shape == (13, N_VOXELS) and null.max() < 0.2
-    assert inference.null_maps(suppressed, "anchor", "weight", n_null=13) is None
-
-
-def test_regions_have_intervals_and_corrected_p(suppressed):
-    null = inference.null_maps(suppressed, "anchor", "pattern", n_null=99)
-    regions = np.array(["A", "B", "C", "C", ""])
-    rows = inference.region_table(pattern(suppressed, "anchor"), regions, null, ("sub-07", "anchor", "pattern"), 200)
-    assert [row.region for row in rows][0] == "A" and {row.region for row in rows} == {"A", "B", "C"}
-    assert all(row.low <= row.mean <= row.high and row.p <= row.p_corrected for row in rows)
-    by_name = {row.region: row for row in rows}
-    assert by_name["A"].p == 0.01 and by_name["C"].p_corrected > 0.05
-
-
 def test_corrections_are_those_of_the_textbook():
     p = np.array([0.01, 0.04, 0.03])
     np.testing.assert_allclose(inference.adjust(p, "holm"), [0.03, 0.06, 0.06])
@@ -128,12 +112,13 @@ def test_corrections_are_those_of_the_textbook():
 def test_weights_test_regions_by_shuffled_labels(rng):
     values = np.r_[rng.random(40) + 2, rng.random(300)].astype(np.float32)
     regions = np.array(["high"] * 40 + ["low"] * 300)
-    rows = inference.region_table(values, regions, None, ("s", "m", "weight"), 150)
+    rows = inference.region_table(values, regions, ("s", "m", "weight"), n_bootstrap=150)
     assert rows[0].region == "high" and rows[0].p == pytest.approx(1 / 151) and rows[1].p == 1
+    assert {row.interval for row in rows} == {"voxels"} and all(row.tested == row.mean for row in rows)
 
 
 def test_tables_stand_side_by_side():
-    row = inference.RegionRow("s", "m", "pattern", "V1", 3, 0.5, 0.4, 0.6, 0.1, 0.2, 0.01, 0.02)
+    row = inference.RegionRow("s", "m", "pattern", "V1", 3, 0.5, 0.4, 0.6, 0.1, 0.4, 0.2, 0.01, 0.02, "runs")
     both = inference.compare({"one": [row], "two": [replace(row, region="MT", mean=0.9), replace(row, mean=0.2)]})
     assert both == [{"region": "MT", "one": None, "two": 0.9}, {"region": "V1", "one": 0.5, "two": 0.2}]
 
@@ -166,7 +151,7 @@ def test_permutation_finds_the_region_that_matters():
     rows = permutation(Linear(), clips, targets, regions, n_shuffles=2, n_bootstrap=200)["anchor"][0]
     assert [row.region for row in rows] == ["used", "idle"]
     assert rows[0].low > 0.3 and rows[0].p_corrected < 0.02
-    assert rows[1].mean == 0 and rows[1].p == 1
+    assert rows[1].mean == 0 and rows[1].p == 1 and rows[1].interval == "clips"
 
 
 def test_halves_of_the_clips_agree_on_the_regions():

@@ -41,7 +41,8 @@ def test_maps_of_a_checkpoint_have_all_there_is_to_know(trained):
     maps = importance_maps(load_checkpoint(folder), clips, Settings(n_null=7, n_bootstrap=30))
     assert list(maps) == ["anchor", "motion", "holi"]
     found = maps["motion"]
-    assert found.values.shape == (31,) and found.null_high.shape == (31,) and found.table and found.simulated
+    assert found.values.shape == found.voxel_p.shape == (31,) and found.table and found.simulated
+    assert found.n_shifts >= 7 and {row.interval for row in found.table} == {"runs"}
     assert found.scaled.min() == 0 and found.scaled.max() == 1
 
 
@@ -197,6 +198,7 @@ def test_truth_table_has_a_row_per_module_and_statistic(phantom_decoder, phantom
         (["--parcellation", "aal"], "aal"),
         (["--limits", "0.8,0.1"], "--limits"),
         (["--correction", "sidak"], "sidak"),
+        (["--correction", "holm", "--n-null", "9"], "holm needs"),
         (["--subject", "sub-99"], "sub-99"),
     ],
 )

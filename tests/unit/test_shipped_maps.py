@@ -37,6 +37,7 @@ def test_a_fresh_working_folder_shows_them_at_once(tmp_path, subject):
         found = cortex.facts(f"phantom-{subject}", subject, statistic)
         assert found["state"] == "ready", "the decoders were trained anew: run `python -m training phantom`"
         assert list(found["modules"]) == ["anchor", "motion", "holi", "mad"]
+        assert all(one["note"] == "" and one["table"] for one in found["modules"].values())  # there are shifts enough
     assert cortex.facts(f"phantom-{subject}", subject, "pattern_alone")["state"] == "missing"
     assert not (tmp_path / "datasets").exists()
 
