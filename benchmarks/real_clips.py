@@ -18,7 +18,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-KEPT = ("metric", "label", "convention", "judge", "frames", "value", "interval", "chance", "n", "higher_is_better")
+KEPT = (
+    "metric", "label", "convention", "judge", "frames", "value", "interval", "chance", "n", "n_chance",
+    "higher_is_better",
+)  # fmt: skip
 WORDS = "caption_"
 
 

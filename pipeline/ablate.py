@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from pipeline.aligned import LABELS as METRIC_LABELS
 from pipeline.errors import ConfigError, DataError
 from pipeline.flow import EPE_SIZE, shuffle_test
-from pipeline.metrics import METRICS, bootstrap_interval, sample_frames, shuffled_pairs
+from pipeline.metrics import METRICS, sample_frames, shuffled_pairs
+from pipeline.neighbours import interval_over_clips
 from pipeline.paths import PHANTOM_ASSETS, check_space, write_json
 from pipeline.runs import FULL, PARTS, Run, Score, parse_variant, variant_name
 
@@ -86,13 +87,14 @@ class ScoreBook:
     def sum_up(self, variant: str) -> None:
         """Fill the summary of a combination from the clips that are entered."""
         rng = np.random.default_rng(_SEED)
-        rows = [self.clips[c][variant] for c in self.run.manifest.clip_ids if variant in self.clips.get(c, {})]
+        ids = [c for c in self.run.manifest.clip_ids if variant in self.clips.get(c, {})]
+        rows = [self.clips[c][variant] for c in ids]
         self.summary[variant] = {}
         for name in dict.fromkeys(name for row in rows for name in row["values"]):
             values, chance = (_floats(row[side].get(name) for row in rows) for side in ("values", "chance"))
             if not np.isfinite(values).any():
                 continue
-            low, high = bootstrap_interval(values, rng)
+            low, high, _ = interval_over_clips(ids, values, rng)
             n = int(np.isfinite(values).sum())
             self.summary[variant][name] = Score(
                 value=float(np.nanmean(values)), chance=_mean(chance), n=n, interval=(low, high),

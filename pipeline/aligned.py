@@ -16,7 +16,8 @@ from pipeline.data.clipfiles import ClipFile, read_frames
 from pipeline.data.video import frame_indices, resize_frames
 from pipeline.flow import EPE_SIZE
 from pipeline.manifest import Score
-from pipeline.metrics import METRICS, bootstrap_interval, shuffled_pairs
+from pipeline.metrics import METRICS, shuffled_pairs
+from pipeline.neighbours import interval_over_clips
 
 N_FRAMES = 6  # the published protocol: 6 frames of a 2 s clip
 LABELS = {"ssim": "SSIM", "psnr": "PSNR", "hue_pcc": "hue correlation", "epe": "end-point error"}
@@ -100,11 +101,13 @@ class Scores:
 
     def __post_init__(self) -> None:
         self._rng = np.random.default_rng(self.seed)
+        self._scored: list[str] = []  # clip ids, in the order of the values
         self._partner = shuffled_pairs(len(self.pairs), self._rng) if len(self.pairs) > 1 else None
 
     def add(self, index: int, truth: Frames, reconstruction: Frames) -> dict[str, float | None]:
         """Score clip ``index``, both (n_frames, height, width, 3); returns name -> value, None where not defined."""
         pair = self.pairs[index]
+        self._scored.append(pair.clip_id)
         own = _compare(pair.truth, truth, pair.reconstruction, reconstruction)
         for name, value in own.items():
             self.values[name].append(value)
@@ -121,7 +124,7 @@ class Scores:
             values = np.array(listed)
             if not np.isfinite(values).any():
                 continue
-            low, high = bootstrap_interval(values, self._rng)
+            low, high, _ = interval_over_clips(self._scored, values, self._rng)
             chance = np.array(self.chance[name])
             found[name] = Score(
                 value=float(np.nanmean(values)),

@@ -67,7 +67,7 @@ class Score(_Model):
     frames: str = Field("", description="frames that were scored, such as '16 at 8 fps, 64 x 64, lossless'")
     higher_is_better: bool | None = True
     label: str | None = Field(None, description="name to show; default: the score's key")
-    interval: tuple[float, float] | None = Field(None, description="95 % bootstrap interval over clips")
+    interval: tuple[float, float] | None = Field(None, description="95 % bootstrap interval of the mean over clips")
 
 
 class Nearest(_Model):

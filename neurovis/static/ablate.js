@@ -33,7 +33,7 @@ export function mount(root, server) {
   const ends = extremes(choose);
   const seedBox = h("input", { type: "number", min: 0, max: 999999, step: 1, "aria-label": "Seed", onchange: () => setSeed(seedBox.value) });
   const seeds = h("label", { class: "nv-seed" }, "Seed", seedBox, button("New seed", "New seed", () => setSeed(Math.floor(Math.random() * 9999) + 1), { class: "nv-small" }));
-  const shufflePanel = panel("Shuffle test", "does the order of the frames carry the true motion?", order.node);
+  const shufflePanel = panel("Shuffle test", "do random orders of the frames fit the true motion better?", order.node);
   const tablePanel = panel("Over all clips of the run", "change against the full model", sums.node);
   const endsPanel = panel("Most changed clips", "what each part is worth, clip by clip", ends.node);
   const saver = h("div", { class: "nv-exports" }, h("span", {}, "Save this comparison"), ["mp4", "gif", "png"].map((kind) =>

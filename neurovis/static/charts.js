@@ -68,25 +68,32 @@ export function ordersplot(rows) {
     }));
 }
 
-// Share of shuffled frame orders that look smoother than the true one: a dot a clip, a bar for the mean.
-export function shuffleplot(rows, chance) {
+// Share of shuffled frame orders with a lower error than the true one: a dot a clip, a bar for the mean, and across the bar
+// a dashed line for the mean of mispaired clips, where it was measured.
+export function shuffleplot(rows) {
   const height = 34;
   const left = 190;
   const width = 640;
   const x = (v) => left + v * (width - left - 60);
   const total = rows.length * height + 34;
-  return s("svg", { class: "nv-shuffle", viewBox: `0 0 ${width} ${total}`, role: "img", "aria-label": "Shuffle test per combination" },
+  const share = (v) => `${(v * 100).toFixed(0)} %`;
+  // Where the value is written: past all dots, and past a dashed line that would run through it.
+  const end = (value, clips, chance) => {
+    const last = Math.max(value, ...clips, 0);
+    return typeof chance === "number" && chance > last && chance < last + 0.12 ? chance : last;
+  };
+  return s("svg", { class: "nv-shuffle", viewBox: `0 0 ${width} ${total}`, role: "img", "aria-label": `Shuffle test: ${rows.map((row) => `${row.title} ${share(row.value)}, mispaired clips ${typeof row.chance === "number" ? share(row.chance) : "not measured"}`).join("; ")}` },
     [0, 0.25, 0.5, 0.75, 1].map((v) => [
       s("line", { x1: x(v), x2: x(v), y1: 4, y2: total - 24, class: "grid" }),
       s("text", { x: x(v), y: total - 8, "text-anchor": "middle" }, `${v * 100} %`)]),
-    typeof chance === "number" ? s("line", { x1: x(chance), x2: x(chance), y1: 4, y2: total - 24, class: "chance" }) : null,
-    rows.map(({ title, key, value, clips }, i) => {
+    rows.map(({ title, key, value, clips, chance }, i) => {
       const y = 4 + i * height;
       return [
         s("text", { x: left - 12, y: y + height / 2 + 4, "text-anchor": "end", class: "name" }, title),
         s("rect", { x: x(0), y: y + 8, width: Math.max(1, x(value) - x(0)), height: height - 16, class: "bar", "data-part": key }),
         clips.slice(0, 400).map((v, j) => s("circle", { cx: x(v), cy: y + height / 2 + (((j * 0.618) % 1) - 0.5) * (height - 14), r: 1.8, class: "dot" })),
-        s("text", { x: x(Math.max(value, ...clips, 0)) + 10, y: y + height / 2 + 4, class: "value" }, `${(value * 100).toFixed(0)} %`)];
+        typeof chance === "number" ? s("line", { x1: x(chance), x2: x(chance), y1: y + 3, y2: y + height - 3, class: "chance", "data-part": key }, s("title", {}, `${title}, mispaired clips: ${share(chance)}`)) : null,
+        s("text", { x: x(end(value, clips, chance)) + 10, y: y + height / 2 + 4, class: "value" }, share(value))];
     }));
 }
 

@@ -22,19 +22,20 @@ function ask(path) {
 // The figures of one kind over all scored runs and controls: the shuffle test, retrieval.
 export function families() {
   const body = h("div", { class: "nv-smallplots" });
-  const node = panel("Shuffle test and retrieval", "does the order of frames carry the motion; is a clip found among others?", body);
+  const node = panel("Shuffle test and retrieval", "do random orders of the frames fit the motion better, and is a clip found among others?", body);
 
   function draw(overview) {
     const runs = scored(overview);
     const wanted = [...figures(overview).entries()].filter(([, score]) => /shuffle|retrieval/.test(score.metric));
     node.hidden = !wanted.length;
+    const tested = wanted.some(([, score]) => /shuffle/.test(score.metric));
     replace(body, wanted.map(([key, score]) => {
       const own = runs.flatMap((run) => run.scores.filter((one) => keyOf(one) === key && (one.variant === "full" || (isControl(one) && run === runs[0] && !choice.hide.has("controls"))))
         .map((one) => ({ ...one, title: isControl(one) ? one.variant.replace("control-", "control: ") : run.run, kind: isControl(one) ? "control" : "run" })));
       const plot = intervalplot(own, nameOf(score));
       return h("figure", { "data-metric": score.metric }, h("figcaption", {}, h("b", {}, score.label), h("small", {}, [score.judge, score.convention, score.higher_is_better ? "higher is better" : "lower is better", `${score.n} clips`].filter(Boolean).join(" · "))),
         boxed(plot, nameOf(score)), saver(plot, `evaluation_${score.metric}_${score.convention}${marked(runs)}`));
-    }));
+    }), tested ? note("Shuffle test: a low share is no evidence by itself, as any video that moves smoothly beats most random orders of its own frames. Read it beside its chance (dashed), the same test against other clips' truths.") : null);
   }
 
   return { node, draw };
@@ -144,7 +145,7 @@ export function pairs() {
       h("tbody", {}, found.tests.map((test) => h("tr", { "data-figure": keyOf(test), "data-sure": test.sure ? "yes" : null },
         h("th", { scope: "row" }, test.label, h("small", {}, [test.judge, test.convention].filter(Boolean).join(" · "))), h("td", {}, signed(test.difference)),
         h("td", {}, `${number(test.interval[0])} … ${number(test.interval[1])}`), h("td", { title: `uncorrected ${test.p.toPrecision(3)}, Bonferroni ${test.p_bonferroni.toPrecision(3)}` }, test.p_holm < 0.001 ? "< 0.001" : number(test.p_holm)),
-        h("td", {}, test.n), h("td", { class: "nv-inwords" }, test.words)))))), note(`${simulated}Difference: ${first} less ${second}, the mean over clips that both have.`));
+        h("td", { title: test.n_blocks ? `interval and test over ${test.n_blocks} blocks of neighbouring clips` : null }, test.n), h("td", { class: "nv-inwords" }, test.words)))))), note(`${simulated}Difference: ${first} less ${second}, the mean over clips that both have.${found.tests.some((test) => test.n_blocks) ? " Clips that follow one another in a film are not independent: interval and test take blocks of neighbours for one." : ""}`));
   }
 
   return { node, draw };

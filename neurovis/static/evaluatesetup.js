@@ -109,7 +109,7 @@ export function setup(server, changed, ended) {
       h("h3", { class: "nv-sub" }, "Judges"), known.judges.map(judgeRow),
       h("h3", { class: "nv-sub" }, "And"),
       tick("Five controls", "the truth itself, blurred, grey, reversed, and another clip: what a score is worth", choice.controls, (on) => { choice.controls = on; change(); }),
-      tick("Shuffle test", "100 orders of each clip's frames: most of the time that scoring takes", choice.shuffle, (on) => { choice.shuffle = on; change(); }));
+      tick("Shuffle test", "100 orders of each clip's frames, for the chance also against another clip's truth: most of the time that scoring takes", choice.shuffle, (on) => { choice.shuffle = on; change(); }));
     if (held >= 0) node.querySelectorAll(CHOICES)[held]?.focus();
     drawBar();
     replace(lines, (overview?.commands ?? []).map((line) => h("div", { class: "nv-command" }, h("code", {}, line), button("Copy the command", icon("copy"), (event) => copy(event, line)))));

@@ -99,7 +99,7 @@ export function scoretable() {
     const best = row.kind === "run" && overview.best[key] === row.title;
     if (score.value === null) return h("td", { title: score.frames }, "not defined", h("small", {}, `${score.n_undefined} clips`));
     const counted = `${score.n} clips${score.n_undefined ? `, ${score.n_undefined} not defined` : ""}`;
-    return h("td", { title: `${counted} · ${score.frames}${score.judge ? ` · ${score.judge}` : ""} · chance over ${score.n_chance} clips`, "data-best": best ? "yes" : null },
+    return h("td", { title: `${counted} · ${score.frames}${score.judge ? ` · ${score.judge}` : ""} · chance over ${score.n_chance} clips${score.n_blocks ? ` · interval over ${score.n_blocks} blocks of neighbouring clips` : ""}`, "data-best": best ? "yes" : null },
       h("b", {}, number(score.value)), best ? h("em", {}, " best") : null, score.interval ? h("small", {}, `${number(score.interval[0])} … ${number(score.interval[1])}`) : null,
       h("small", { class: "nv-chancetold" }, `chance ${score.chance === null ? "not measured" : number(score.chance)}`), h("small", {}, counted));
   }
@@ -107,7 +107,7 @@ export function scoretable() {
   function notes(runs) {
     const frames = [...new Set(runs.flatMap((run) => run.scores.map((score) => score.frames)))];
     const said = runs.flatMap((run) => run.notes.map((note) => `${run.run}: ${note}`));
-    return h("div", { class: "nv-evalnotes" }, h("p", { class: "nv-note" }, `Frames compared: ${frames.join("; ")}. Intervals: 95 %, bootstrap over clips. Chance: the same scores for mispaired clips, or the level that the rule has.`),
+    return h("div", { class: "nv-evalnotes" }, h("p", { class: "nv-note" }, `Frames compared: ${frames.join("; ")}. Intervals: 95 %, bootstrap over clips${runs.some((run) => run.scores.some((score) => score.n_blocks)) ? ", drawn in blocks of neighbours where they follow one another in a film" : ""}. Chance: the same scores for mispaired clips, or the level that the rule has.`),
       overview.best_note ? h("p", { class: "nv-note" }, overview.best_note) : null,
       said.length ? h("details", {}, h("summary", {}, `${said.length} notes on how these runs were scored`), h("ul", {}, said.map((note) => h("li", {}, note)))) : null);
   }

@@ -1,5 +1,5 @@
 // The shuffle test: the errors of 100 random orders of this clip's frames beside that of the true order, and the shares
-// over the run for each combination.
+// over the run for each combination, beside those of mispaired clips.
 
 import { button, getJSON, h, number, replace } from "./dom.js";
 import { downloadSVG, ordersplot, shuffleplot } from "./charts.js";
@@ -63,6 +63,7 @@ export function shuffle(variant) {
     const filed = clip.scores[name]?.shuffle_share;
     const differs = typeof filed === "number" && Math.abs(filed - test.share) > 0.005;
     return h("p", { class: "nv-note" }, `${Math.round(test.share * 100)} of ${test.shuffled.length} orders have a lower error than the true one, from the pictures as the run keeps them.`,
+      typeof test.mispaired === "number" ? ` Against another clip's truth: ${Math.round(test.mispaired * 100)} of ${test.shuffled.length}.` : null,
       differs ? ` On file, with orders and frames of its own: ${Math.round(filed * 100)} %.` : null);
   }
 
@@ -73,11 +74,16 @@ export function shuffle(variant) {
     const now = variant();
     const rows = variantOrder().filter((name, i) => scores[name][key] && (i < 5 || name === now)).map((name) => ({
       title: short(name), key: name, value: scores[name][key].value,
+      chance: scores[name][key].n_chance ? scores[name][key].chance : null,
       clips: clips.map((clip) => clip.scores[name]?.[key]).filter((v) => typeof v === "number"),
     }));
-    const plot = shuffleplot(rows, scores.full?.[key]?.chance ?? 0.5);
+    const known = rows.find((row) => typeof row.chance === "number");
+    const plot = shuffleplot(rows);
     replace(all, h("h3", {}, "All clips", h("span", {}, "share of orders with a lower error than the true one")), scroll(plot),
-      h("p", { class: "nv-note" }, "Near 0: the frames are in an order that means something. Near 50 %: any order would do. A video that stands still has one error in every order and so 0: read it beside the end-point error. A bar is the mean, a dot a clip."),
+      h("p", { class: "nv-note" }, known
+        ? `Dashed: the mean of the same reconstructions against other clips' truths (${scores[known.key][key].n_chance} mispaired clips). Only a bar below its dashed line speaks for the true motion.`
+        : "What mispaired clips reach was not measured for this run, so its shares cannot be read yet; scoring the run again under Evaluate measures it.",
+      " A low share is no evidence by itself: any video that moves smoothly beats most random orders of its own frames, also one that shows another clip, and one that stands still has a share of 0. A bar is the mean, a dot a clip."),
       h("div", { class: "nv-exports" }, saver(plot, "shuffle_test")));
     return undefined;
   }

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DataError
 from pipeline.evaluate.summary import Row
+from pipeline.metrics import bootstrap_interval
+from pipeline.neighbours import block_interval, blocks
 
 Values = NDArray[np.float64]
 
@@ -25,13 +27,16 @@ class PairedTest:
     difference : float
         Mean of A - B.
     interval : tuple of float
-        95 % bootstrap interval of the mean difference, over clips.
+        95 % bootstrap interval of the mean difference, over clips, neighbours in a film drawn together.
     p : float
-        Wilcoxon's signed-rank test, two-sided, zero differences left out; 1 where all are zero.
+        Wilcoxon's signed-rank test, two-sided, zero differences left out; 1 where all are zero. Of the means of blocks
+        of neighbouring clips where there are enough (:mod:`pipeline.neighbours`), under ``paper`` of single clips.
     p_holm, p_bonferroni : float
         Corrected over the metrics of one variant and convention.
     n : int
         Clips.
+    n_blocks : int or None
+        Blocks behind interval and test; None where clips were taken one by one.
     """
 
     variant: str
@@ -44,6 +49,7 @@ class PairedTest:
     n: int
     p_holm: float = 1.0
     p_bonferroni: float = 1.0
+    n_blocks: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -65,7 +71,7 @@ def compare(one: Sequence[Row], other: Sequence[Row], seed: int = 0) -> list[Pai
         if not ids:
             continue
         rng = np.random.default_rng([seed, *"|".join(key).encode()])
-        tests.append(_test(key, np.array([first[key][i] - second[key][i] for i in ids]), rng))
+        tests.append(_test(key, ids, np.array([first[key][i] - second[key][i] for i in ids]), rng))
     if not tests:
         raise DataError("compare: the two runs share no clip with a figure that both have; name runs of one test set")
     return _corrected(tests)
@@ -90,14 +96,18 @@ def _by_figure(rows: Sequence[Row]) -> dict[tuple[str, str, str, str], dict[str,
     return found
 
 
-def _test(key: tuple[str, str, str, str], differences: Values, rng: np.random.Generator) -> PairedTest:
+def _test(
+    key: tuple[str, str, str, str], ids: Sequence[str], differences: Values, rng: np.random.Generator
+) -> PairedTest:
     from scipy.stats import wilcoxon
 
-    moved = differences[differences != 0]
+    found = None if key[2] == "paper" else blocks(ids, differences)
+    units = differences if found is None else found[0] / found[1]
+    moved = units[units != 0]
     p = float(wilcoxon(moved).pvalue) if len(moved) else 1.0
-    means = rng.choice(differences, size=(2000, len(differences))).mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return PairedTest(*key, float(differences.mean()), (float(low), float(high)), p, len(differences))
+    low, high = block_interval(found, rng) if found else bootstrap_interval(differences, rng)
+    n_blocks = None if found is None else len(units)
+    return PairedTest(*key, float(differences.mean()), (low, high), p, len(differences), n_blocks=n_blocks)
 
 
 def _corrected(tests: Sequence[PairedTest]) -> list[PairedTest]:

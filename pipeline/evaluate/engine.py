@@ -27,6 +27,7 @@ from pipeline.evaluate.sources import Source
 from pipeline.evaluate.summary import Row, Summary, frames_line, summarise
 from pipeline.evaluate.worded import caption_rows
 from pipeline.evaluate.work import Line, Seen, Task, Worker
+from pipeline.neighbours import told
 from pipeline.paths import atomic_file, write_json
 
 if TYPE_CHECKING:
@@ -149,6 +150,8 @@ def evaluate(
     more += words
     if any(row.metric == "shuffle_share" and row.value is not None for row in rows):
         rules = [*rules, SHUFFLE_RULE]
+    drawn = told([line.clip_id for line in lines if line.values])
+    rules = rules if drawn is None else [*rules, drawn]
     said = [*source.notes, *notes, *trouble, *rules, *_counted(lines)]
     packages = (*PACKAGES, *(JUDGE_PACKAGES if judges else ()), *(WORD_PACKAGES if words else ()))
     evaluation = Evaluation(

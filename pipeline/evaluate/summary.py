@@ -13,6 +13,7 @@ from pipeline.aligned import spread
 from pipeline.evaluate.settings import CAPTION, LOWER_IS_BETTER, VBENCH, Settings, label_of
 from pipeline.flow import EPE_SIZE
 from pipeline.metrics import bootstrap_interval
+from pipeline.neighbours import interval_over_clips
 from pipeline.vbench import SIDE
 
 N_DRAWS = {"paper": 100}  # bootstrap means of the released code; 2,000 elsewhere
@@ -42,11 +43,13 @@ class Summary:
     value : float or None
         Mean over the clips for which the metric is defined.
     interval : tuple of float or None
-        95 % bootstrap interval over clips.
+        95 % bootstrap interval over clips, neighbours in a film drawn together.
     chance : float or None
         The same metric over mispaired clips, or the level known from the rule.
     n, n_undefined, n_chance, seed : int
     higher_is_better : bool
+    n_blocks : int or None
+        Stretches of film behind the interval; None where clips were drawn one by one.
     """
 
     variant: str
@@ -63,6 +66,7 @@ class Summary:
     n_chance: int
     seed: int
     higher_is_better: bool
+    n_blocks: int | None = None
 
     @property
     def is_control(self) -> bool:
@@ -94,7 +98,10 @@ def summarise(rows: Sequence[Row], settings: Settings, frames: str) -> list[Summ
         defined = values[np.isfinite(values)]
         # A generator of its own for each figure: an added metric changes no other interval.
         rng = np.random.default_rng([settings.seed, *f"{variant}|{metric}|{convention}|{judge}".encode()])
-        low, high = bootstrap_interval(values, rng, n_draws=N_DRAWS.get(convention, 2000))
+        if convention in N_DRAWS:  # over single clips, as published
+            (low, high), n_blocks = bootstrap_interval(values, rng, n_draws=N_DRAWS[convention]), None
+        else:
+            low, high, n_blocks = interval_over_clips([row.clip_id for row in members], values, rng)
         found.append(
             Summary(
                 variant,
@@ -111,6 +118,7 @@ def summarise(rows: Sequence[Row], settings: Settings, frames: str) -> list[Summ
                 len(chance),
                 settings.seed,
                 metric not in LOWER_IS_BETTER,
+                n_blocks,
             )  # fmt: skip
         )
     return found

@@ -12,6 +12,7 @@ from pipeline.evaluate.engine import Evaluation
 from pipeline.evaluate.published import NOTE, published
 from pipeline.evaluate.settings import label_of
 from pipeline.evaluate.summary import CONTROL, Summary
+from pipeline.neighbours import BLOCK
 from pipeline.paths import atomic_file
 
 PUBLISHED = "as published"
@@ -47,7 +48,9 @@ def make_table(evaluations: Sequence[Evaluation], convention: str) -> Table:
         cells = tuple(f"{known[c][name]:.3f}" if name in known[c] else "" for c in columns)
         rows.append((name, f"{PUBLISHED}, another convention", cells))
     frames = dict.fromkeys(s.frames for _, found in chosen for s in found)
-    notes = [f"Convention {convention}; mean [95 % bootstrap interval over clips] (chance).", *frames]
+    drawn = any(s.n_blocks for _, found in chosen for s in found)
+    over = f"clips, drawn in blocks of {BLOCK} neighbours where they follow one another" if drawn else "clips"
+    notes = [f"Convention {convention}; mean [95 % bootstrap interval over {over}] (chance).", *frames]
     return Table(convention, columns, tuple(rows), (*notes, *((NOTE,) if names else ())))
 
 

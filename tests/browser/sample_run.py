@@ -21,7 +21,7 @@ NAMES = {
     "object": ("Object judge, top-1", 1 / 24, True),
     "ssim": ("SSIM", 0.19, True),
     "epe": ("End-point error", 1.9, False),
-    "shuffle": ("Shuffle test", 0.5, False),
+    "shuffle": ("Shuffle test", 0.21, False),
 }
 
 
@@ -79,6 +79,7 @@ def summarise(records: list[ClipRecord], variants: list[str]) -> dict[str, dict[
                 value=float(np.mean([record.scores[variant][name] for record in records])),
                 chance=chance,
                 n=len(records),
+                n_chance=len(records),
                 label=label,
                 higher_is_better=up,
                 judge="phantom object judge" if name == "object" else None,

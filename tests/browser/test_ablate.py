@@ -83,6 +83,12 @@ def test_the_shuffle_test_is_drawn_for_the_clip_and_the_combination(served, visi
     page.wait_for_selector(".nv-orders[data-shown='test1_0002/holi'] .nv-ordersplot")
     assert page.locator(".nv-ordersplot line.true").count() == 2
     assert page.locator(".nv-ordersplot circle").count() == 200
+    assert "Against another clip's truth: " in page.locator(".nv-orders .nv-note").inner_text()
+    # Every bar has its own reference, mispaired clips, and none stands at one half by decree.
+    bars = page.locator(".nv-shuffles svg[aria-label^='Shuffle test']")
+    assert bars.locator("line.chance").count() == bars.locator("rect.bar").count() > 1
+    assert "mispaired clips 21 %" in bars.get_attribute("aria-label")
+    assert "no evidence by itself" in page.locator(".nv-shuffles").inner_text()
 
 
 def test_the_most_changed_clips_of_each_part_can_be_opened(served, visit):
