@@ -1,6 +1,6 @@
 // Small charts, each a function from data to one SVG or table. Colours are Okabe and Ito's, safe for colour-blind readers.
 
-import { scoredFrom } from "./browser.js";
+import { scoredFrom, withUnit } from "./browser.js";
 import { h, number, s, signed } from "./dom.js";
 import { current, marks, state } from "./state.js";
 
@@ -38,6 +38,8 @@ export function change(from, to, limit, higher) {
     s("line", { x1: 50, x2: 50, y1: 0, y2: 12, class: "axis" }));
 }
 
+// A long name of a row keeps to its 174 of the 190 units left of a plot, whatever font a saved file is read with.
+const squeezed = (title) => (title.length > 24 ? { textLength: 174, lengthAdjust: "spacingAndGlyphs" } : {});
 const ofRun = () => `Run: ${state.run.title} (${state.run.name}).`;
 
 // How the errors of shuffled orders spread: a row a model, a dot an order, a line for the true order.
@@ -61,7 +63,7 @@ export function ordersplot(rows) {
       const base = 4 + i * height + height - 8;
       const stacks = new Map();
       return [
-        s("text", { x: left - 12, y: base - 18, "text-anchor": "end", class: "name" }, row.title),
+        s("text", { x: left - 12, y: base - 18, "text-anchor": "end", class: "name", ...squeezed(row.title) }, row.title),
         s("text", { x: left - 12, y: base - 3, "text-anchor": "end" }, `${Math.round(row.share * 100)} % lower`),
         s("line", { x1: left, x2: width - 16, y1: base, y2: base, class: "grid" }),
         row.shuffled.map((v) => {
@@ -86,7 +88,7 @@ export function shuffleplot(rows, chance) {
   const scores = rows.map((row) => Object.entries(run.scores[row.key] ?? {}).find(([name]) => /shuffle/i.test(name))?.[1]).filter(Boolean);
   const each = (told) => [...new Set(told.filter(Boolean))].join(" / ") || "not told";
   const about = { title: "Shuffle test: share of shuffled frame orders with a lower end-point error than the true order (%)", marks: marks(),
-    down: "model", across: "orders with a lower end-point error than the true one, %", dashed: typeof chance === "number" ? `chance, ${number(chance * 100, 0)} %` : "",
+    down: "model", across: "orders with a lower end-point error than the true one, %", dashed: typeof chance === "number" ? `chance, ${Math.round(chance * 1000) / 10} %` : "",
     facts: [ofRun(), `Convention: ${each(scores.map((one) => one.convention))}; ${each(scores.map((one) => one.frames))}; scored ${each(rows.map((row) => scoredFrom(run, run.kept.includes(row.key))))}.`,
       `Clips: ${each(scores.map((one) => String(one.n)))}. A bar: their mean. A dot: a clip.`] };
   return describe(s("svg", { class: "nv-shuffle", viewBox: `0 0 ${width} ${total}`, role: "img", "aria-label": "Shuffle test per combination" },
@@ -97,7 +99,7 @@ export function shuffleplot(rows, chance) {
     rows.map(({ title, key, value, clips }, i) => {
       const y = 4 + i * height;
       return [
-        s("text", { x: left - 12, y: y + height / 2 + 4, "text-anchor": "end", class: "name" }, title),
+        s("text", { x: left - 12, y: y + height / 2 + 4, "text-anchor": "end", class: "name", ...squeezed(title) }, title),
         s("rect", { x: x(0), y: y + 8, width: Math.max(1, x(value) - x(0)), height: height - 16, class: "bar", "data-part": key }),
         clips.slice(0, 400).map((v, j) => s("circle", { cx: x(v), cy: y + height / 2 + (((j * 0.618) % 1) - 0.5) * (height - 14), r: 1.8, class: "dot" })),
         s("text", { x: x(Math.max(value, ...clips, 0)) + 10, y: y + height / 2 + 4, class: "value" }, `${(value * 100).toFixed(0)} %`)];
@@ -140,7 +142,7 @@ export function download(name, content, type = "text/csv") {
 
 // What a saved chart must say of itself, kept on the chart: `title` (the metric with its unit), `facts` (run, convention,
 // clips; a line each), `across` and `down` (its axes, with units), `dashed` (what the dashed line is), `marks` (such as
-// "Simulated data"). What a chart does not tell is taken from the page's own description of it.
+// "Simulated data"). Of a chart without it, its figure on the page is read.
 export function describe(svg, about) {
   svg.about = about;
   return svg;
@@ -158,12 +160,21 @@ function wrap(text, most) {
 
 const LINE = 17; // height of a line of the text above and below a saved chart
 
+// What the page says beside a chart: the caption of its figure, else the beginning of its own description.
+function told(svg) {
+  const figure = svg.closest("figure");
+  const plain = (svg.getAttribute("aria-label") ?? "").split(": ")[0];
+  const title = figure?.querySelector("figcaption b")?.textContent;
+  const measured = title && withUnit(title, figure.dataset.metric);
+  return { title: measured || plain, across: measured, facts: [figure?.querySelector("figcaption small")?.textContent].filter(Boolean).map((text) => `${text}.`) };
+}
+
 // Write above and below a copy of a chart what it shows, in a box that is as much higher.
 function inscribe(copy, svg, name) {
-  const about = svg.about ?? {};
+  const about = svg.about ?? told(svg);
   const [left, top, width, height] = (copy.getAttribute("viewBox") ?? `0 0 ${svg.clientWidth} ${svg.clientHeight}`).split(/[ ,]+/).map(Number);
-  const most = Math.max(24, Math.floor(width / 6.8));
-  const title = about.title ?? svg.getAttribute("aria-label") ?? name;
+  const most = Math.max(24, Math.floor(width / 7.4));
+  const title = about.title || name;
   const marks = about.marks ?? (/simulated/i.test(name) ? ["Simulated data"] : []);
   const dashed = about.dashed ?? (svg.querySelector(".chance") ? "chance" : "");
   const facts = [...(about.facts ?? []), about.down ? `Rows: ${about.down}.` : "", dashed ? `Dashed line: ${dashed}.` : "", marks.length ? `${marks.join("; ")}.` : ""].filter(Boolean);

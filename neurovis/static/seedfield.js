@@ -6,7 +6,7 @@ import { MAX_SEED, emit, state } from "./state.js";
 export function seedfield() {
   const refused = h("span", { class: "nv-note nv-broken", role: "alert" });
   const box = h("input", { type: "text", inputmode: "numeric", maxlength: 40, "aria-label": "Seed", onchange: () => take(box.value.trim()) });
-  const node = h("div", { class: "nv-seed" }, h("label", {}, "Seed ", box), button("New seed", "New seed", () => take(String(Math.floor(Math.random() * 9999) + 1)), { class: "nv-small" }), refused);
+  const node = h("div", { class: "nv-seed" }, h("label", {}, "Seed", box), button("New seed", "New seed", () => take(String(Math.floor(Math.random() * 9999) + 1)), { class: "nv-small" }), refused);
 
   // A text field, as one for numbers hides what was typed and takes 1e30 for a seed.
   function take(text) {
