@@ -16,7 +16,7 @@ from pipeline.errors import ConfigError
 from pipeline.frames import write_gif, write_mp4
 from pipeline.runs import FULL, Run, parse_variant
 
-MOMENTS = 6  # instants in a strip
+MOMENTS = 6  # instants in a strip, at most
 SIDE, BAND, GAP = 256, 40, 8  # pixels: small frames are enlarged to about SIDE, large ones stay as they are
 PART_TITLES = {"anchor": "C_anchor", "motion": "C_motion", "holi": "C_holi", "mad": "MAD"}
 MEDIA = {"mp4": "video/mp4", "gif": "image/gif", "png": "image/png", "json": "application/json"}
@@ -109,8 +109,7 @@ def _caption(run: Run, clip_id: str, columns: list[Column]) -> str:
 def _grid(run: Run, clip_id: str, columns: list[Column]) -> Frames:
     """Put the streams side by side in time: (n_frames, height, width, 3)."""
     clips = _of_one_size([column.frames() for column in columns])
-    longest = max(column.seconds for column in columns)
-    n = max(round(longest * len(clip) / c.seconds) for clip, c in zip(clips, columns, strict=True))
+    n, longest = _clock(columns, [len(clip) for clip in clips])
     times = (np.arange(n) + 0.5) * longest / n
     scale = max(1, SIDE // max(clips[0].shape[1:3]))
     height, width = (side * scale for side in clips[0].shape[1:3])
@@ -124,21 +123,50 @@ def _grid(run: Run, clip_id: str, columns: list[Column]) -> Frames:
     return frames
 
 
-def strip_moments(columns: list[Column]) -> NDArray[np.float64]:
-    """Return the instants of a strip, s: six, evenly over the longest stream, each in the middle of its share."""
-    return (np.arange(MOMENTS) + 0.5) * max(column.seconds for column in columns) / MOMENTS
+def _clock(columns: list[Column], counts: list[int]) -> tuple[int, float]:
+    """Count the frames that the page's clock counts: those of the fastest stream over the longest one, s."""
+    longest = max(column.seconds for column in columns)
+    return max(1, *(round(longest * n / c.seconds) for n, c in zip(counts, columns, strict=True))), longest
+
+
+def strip_moments(columns: list[Column], counts: list[int]) -> tuple[NDArray[np.int64], int, float]:
+    """Choose the moments of a strip: six frames of the page's clock, evenly from the first, or all of fewer.
+
+    A moment is named as the player names it: its frame, and the time at which that frame starts.
+
+    Parameters
+    ----------
+    columns : list of Column
+    counts : list of int
+        Frames of each.
+
+    Returns
+    -------
+    frames : ndarray of int, shape (at most 6,)
+        Counted from 0.
+    n_frames : int
+        Of the clock; frame ``k`` starts at ``k * seconds / n_frames``.
+    seconds : float
+        Length of the longest stream.
+    """
+    n, longest = _clock(columns, counts)
+    return np.unique(np.arange(MOMENTS) * n // MOMENTS), n, longest
 
 
 def _strip(run: Run, clip_id: str, columns: list[Column]) -> Frames:
     """Lay each stream out in a row; a column of the picture is one instant: (height, width, 3)."""
     clips = _of_one_size([column.frames() for column in columns])
-    times = strip_moments(columns)
+    moments, n, longest = strip_moments(columns, [len(clip) for clip in clips])
+    times = (moments + 0.5) * longest / n  # in the middle of a frame, where the player shows it too
     scale = max(1, SIDE // 2 // max(clips[0].shape[1:3]))
     height, width = (side * scale for side in clips[0].shape[1:3])
     row_height = height + 24
     page = _page(len(clips) * row_height + 8, MOMENTS * width, _caption(run, clip_id, columns))
     _write(page, [(0, BAND + 8 + i * row_height - 20, t) for i, t in enumerate(_titles(run, columns))])
-    _write(page, [(i * width, 2, f"{time:.2f} s") for i, time in enumerate(times)], _FAINT, 13)
+    # Halves are rounded up, as the player rounds them.
+    starts = [int(k * longest / n * 100 + 0.5) / 100 for k in moments]
+    told = [f"{k + 1}/{n} from {start:.2f} s" for k, start in zip(moments, starts, strict=True)]
+    _write(page, [(i * width, 2, text) for i, text in enumerate(told)], _FAINT, 13)
     picture = np.array(page)
     for i, (clip, column) in enumerate(zip(clips, columns, strict=True)):
         # A still picture stands once; of a film that ends early the last frame stays, as on the page.

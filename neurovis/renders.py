@@ -14,9 +14,11 @@ from typing import Any
 from neurovis.library import Library
 from pipeline.ablate import Ablation, cannot_score
 from pipeline.errors import ConfigError, NeuroVisError
-from pipeline.runs import Run, variant_name
+from pipeline.manifest import is_variant
+from pipeline.runs import Run, parse_variant, variant_name
 
 log = logging.getLogger(__name__)
+MAX_SEED = 999_999  # as MAX_SEED in static/state.js: the largest that the page asks for
 
 
 @dataclass
@@ -80,20 +82,25 @@ class Renders:
         """Name the weights that a run was rendered with and that are not on this machine; None where none is needed."""
         return None if run.manifest.source == "videos" else _missing_weights(run)
 
-    def start(self, name: str, clip_id: str, without: list[str], seed: int | None) -> str:
-        """Queue a rendering and return its id; one that is already under way is joined."""
+    def start(self, name: str, clip_id: str, without: list[str], seed: object) -> str:
+        """Queue a rendering and return its id; one that is already under way is joined.
+
+        Raises
+        ------
+        ConfigError
+            When the run cannot be rendered, the clip is not one of it, or the seed is no whole number in range.
+        """
         run = self.library.run(name)
         reason = self.disabled(run)
         if reason:
             raise ConfigError(reason)
         if clip_id not in run.manifest.clip_ids:
             raise ConfigError(f"{name}: clip {clip_id!r} is not one of its {len(run.manifest.clip_ids)} clips")
-        seed = run.manifest.seed if seed is None else seed
-        own = seed is None or seed == run.manifest.seed
-        variant = variant_name(without, None if own else seed)
+        chosen = run.manifest.seed if seed is None else checked_seed(seed, run)
+        variant = variant_name(without, None if chosen == run.manifest.seed else chosen)
 
         def work(job: Job) -> bool:
-            streams = _render(run, job, frozenset(without), seed or 0)
+            streams = _render(run, job, frozenset(without), chosen or 0)
             if streams is None or job.stop.is_set():
                 return False
             run.store(clip_id, variant, streams)
@@ -110,14 +117,25 @@ class Renders:
         self._begin(key, job, self._work, work)
         return key
 
-    def start_set(self, name: str, variants: list[str]) -> str:
-        """Queue the rendering and scoring of all clips of a run; one that is under way is joined, whatever it does."""
+    def start_set(self, name: str, variants: list[str], clip_id: str | None = None) -> str:
+        """Queue the rendering and scoring of all clips of a run; one that is under way is joined, whatever it does.
+
+        With ``clip_id`` it is of that clip alone; as one book takes the scores of a run, this waits for no other job
+        but is refused while one is under way.
+        """
         run = self.library.run(name)
         reason = self.disabled(run) or cannot_score(run)
         if reason:
             raise ConfigError(reason)
-        work = Ablation(run, variants)
+        for variant in variants:
+            seed = parse_variant(variant)[1]
+            if seed is not None:
+                checked_seed(seed, run)
         key = f"{name}/set"
+        held = self.jobs.get(key)
+        if clip_id is not None and held is not None and held.state in ("queued", "running"):
+            raise ConfigError(f"{name}: its clips are being scored by another job; wait for it, or stop it below")
+        work = Ablation(run, variants, None if clip_id is None else [clip_id])
         self._begin(key, Job(name, "", ", ".join(variants), whole=True, total=work.total), self._work_set, work)
         return key
 
@@ -125,6 +143,11 @@ class Renders:
         """Return the progress of the run's job over its test set, or None; a page that was reloaded asks this."""
         job = self.jobs.get(f"{name}/set")
         return None if job is None else {"key": f"{name}/set", **job.to_dict()}
+
+    def of_clips(self, name: str) -> list[dict[str, Any]]:
+        """List the run's renderings of single clips that are under way or ended last; a reloaded page asks this."""
+        jobs = [(k, j) for k, j in list(self.jobs.items()) if j.run == name and not j.whole and is_variant(j.variant)]
+        return [{"key": key, **job.to_dict()} for key, job in jobs]
 
     def _begin(self, key: str, job: Job, work: Callable[..., None], *arguments: Any) -> None:
         """Start a job in a thread of its own, unless one of its name is under way; forget what ended long ago."""
@@ -174,7 +197,14 @@ class Renders:
             if work.todo:
                 job.state, job.message = "stopped", f"Stopped; the {job.done} clips that were finished are kept."
             else:
-                job.state, job.message = "done", "All clips are rendered and scored."
+                job.state, job.message = "done", "Everything asked for is rendered and scored."
+
+
+def checked_seed(seed: object, run: Run) -> int:
+    """Return a seed that was asked for: the run's own, or a whole number from 0 to ``MAX_SEED``; else ConfigError."""
+    if type(seed) is int and (0 <= seed <= MAX_SEED or seed == run.manifest.seed):
+        return seed
+    raise ConfigError(f"{run.manifest.name}: a seed is a whole number from 0 to {MAX_SEED}, got {seed!r}; change it")
 
 
 @contextmanager

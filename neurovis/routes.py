@@ -86,6 +86,10 @@ def _router(library: Library, renders: Renders) -> APIRouter:
     def job(name: str) -> dict[str, Any] | None:
         return renders.whole_set(name)
 
+    @router.get("/runs/{name}/renderings")
+    def renderings(name: str) -> list[dict[str, Any]]:
+        return renders.of_clips(name)
+
     @router.get("/runs/{name}/voxels")
     def voxels(name: str) -> Response:
         patterns = library.run(name).patterns

@@ -113,22 +113,29 @@ class Ablation:
     variants : sequence of str
         Combinations, such as ``("full", "anchor", "anchor+holi")``; those that the run came with scores for need
         nothing, and the full model is added to the others.
+    clips : sequence of str, optional
+        Work on these clips alone; a combination is summed up only when every clip of the run has been entered.
 
     Raises
     ------
     ConfigError
-        When the run has no truth to score against, too few clips, or no cues to render from.
+        When the run has no truth to score against, too few clips or not those asked for, or no cues to render from.
     """
 
-    def __init__(self, run: Run, variants: Sequence[str]) -> None:
+    def __init__(self, run: Run, variants: Sequence[str], clips: Sequence[str] | None = None) -> None:
         refusal = cannot_score(run)
         if refusal:
             raise ConfigError(refusal)
+        ids = run.manifest.clip_ids
+        unknown = set(clips or ()) - set(ids)
+        if unknown:
+            raise ConfigError(f"{run.manifest.name}: {', '.join(sorted(unknown))} is not one of its {len(ids)} clips")
         self.run, self.book = run, ScoreBook(run)
         wanted = dict.fromkeys(variant_name(*parse_variant(v)) for v in variants)
         new = [v for v in wanted if v not in run.manifest.scores]
         self.variants = list(dict.fromkeys([FULL, *new])) if new else []
-        self.todo = [(clip, v) for v in self.variants for clip in self.book.missing(v)]
+        missing = [(clip, v) for v in self.variants for clip in self.book.missing(v)]
+        self.todo = [(clip, v) for clip, v in missing if clips is None or clip in clips]
         self.total = len(self.todo)
         check_space(self.book.path.parent, self.total * 200_000)
         self._partner = partners(run)
@@ -149,7 +156,7 @@ class Ablation:
             self.run.store(clip_id, variant, made)
         self.book.add(clip_id, variant, *score_clip(self.run, clip_id, variant, self._partner[clip_id]))
         self.todo.pop(0)
-        if variant not in (v for _, v in self.todo):
+        if not self.book.missing(variant):
             self.book.sum_up(variant)
         if not self.todo or len(self.todo) % 4 == 0:
             self.book.save()

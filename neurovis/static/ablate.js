@@ -1,10 +1,11 @@
 // Ablate: four switches; truth, full model and the chosen combination in step; what each part is worth over all clips.
 
-import { jobbar } from "./jobbar.js";
-import { button, getJSON, h, later, number, panel, replace, signed } from "./dom.js";
-import { higherIsBetter, scoreLabel, scoreNames } from "./browser.js";
+import { button, h, later, number, panel, replace, signed } from "./dom.js";
+import { higherIsBetter, scoreLabel, scoreNames, scoredFrom } from "./browser.js";
 import { change } from "./charts.js";
 import { extremes } from "./extremes.js";
+import { liverender } from "./liverender.js";
+import { seedfield } from "./seedfield.js";
 import { shuffle } from "./shuffle.js";
 import { testset } from "./testset.js";
 import { clock } from "./clock.js";
@@ -25,14 +26,13 @@ export function mount(root, server) {
       h("span", { class: "nv-knob" }), h("b", {}, PART_TITLES[part]), h("small", {}, ABOUT[part]))));
   const heading = h("div", { class: "nv-heading" });
   const deck = h("div", { class: "nv-deck nv-compare" });
-  const live = h("div", { class: "nv-live" });
   const changes = h("div");
   const sheet = h("div", { class: "nv-sheet" });
   const sums = testset(server, () => variant());
   const order = shuffle(() => variant());
   const ends = extremes(choose);
-  const seedBox = h("input", { type: "number", min: 0, max: 999999, step: 1, "aria-label": "Seed", onchange: () => setSeed(seedBox.value) });
-  const seeds = h("label", { class: "nv-seed" }, "Seed", seedBox, button("New seed", "New seed", () => setSeed(Math.floor(Math.random() * 9999) + 1), { class: "nv-small" }));
+  const seeds = seedfield();
+  const live = liverender(server, () => variant(), (id) => { if (state.clip === id) showClip(); });
   const shufflePanel = panel("Shuffle test", "do random orders of the frames fit the true motion better?", order.node);
   const tablePanel = panel("Over all clips of the run", "change against the full model", sums.node);
   const endsPanel = panel("Most changed clips", "what each part is worth, clip by clip", ends.node);
@@ -40,7 +40,7 @@ export function mount(root, server) {
     h("a", { class: "nv-small", download: "", href: "#", "data-kind": kind, onclick: (event) => { event.currentTarget.href = exportURL(kind); } }, { mp4: "MP4 grid", gif: "GIF", png: "PNG strip" }[kind])));
   const turner = h("div", { class: "nv-turner" }, button("Previous clip (left arrow)", "←", () => step(-1), { class: "nv-small" }), button("Next clip (right arrow)", "→", () => step(1), { class: "nv-small" }));
   const view = h("div", { class: "nv-ablate" },
-    h("section", { class: "nv-panel nv-stage" }, h("div", { class: "nv-topline" }, heading, turner), switches, h("div", { class: "nv-seedline" }, seeds, live), deck, transport(), saver),
+    h("section", { class: "nv-panel nv-stage" }, h("div", { class: "nv-topline" }, heading, turner), switches, h("div", { class: "nv-seedline" }, seeds.node, live.node), deck, transport(), saver),
     h("div", { class: "nv-columns" },
       panel("Change in each score", "this clip, full model to this combination", changes), panel("All combinations of this clip", "choose one", sheet)),
     tablePanel, shufflePanel, endsPanel);
@@ -49,7 +49,6 @@ export function mount(root, server) {
   let small = {};
   let cells = [];
   let turn = 0;
-  let job = null;
   let stale = false; // a clip was chosen while the other tab is open
 
   const variant = () => variantName(state.without, state.seed);
@@ -58,11 +57,6 @@ export function mount(root, server) {
   function flip(part) {
     if (state.without.has(part)) state.without.delete(part);
     else state.without.add(part);
-    emit("without");
-  }
-  function setSeed(value) {
-    const seed = Math.max(0, Math.round(Number(value) || 0));
-    state.seed = seed === state.run.seed ? null : seed;
     emit("without");
   }
   function choose(name) {
@@ -94,6 +88,7 @@ export function mount(root, server) {
     sums.open();
     ends.draw();
     if (state.clip) showClip();
+    live.open();
     return undefined;
   }
 
@@ -115,7 +110,7 @@ export function mount(root, server) {
     const name = variant();
     const there = clip.variants.includes(name);
     const imported = state.run.source === "videos";
-    seeds.hidden = imported;
+    seeds.node.hidden = imported;
     for (const node of switches.children) {
       node.setAttribute("aria-checked", !state.without.has(node.dataset.part));
       node.disabled = imported;
@@ -123,7 +118,7 @@ export function mount(root, server) {
     const idle = state.without.has("mad");
     switches.querySelector("[data-part=motion]").toggleAttribute("data-idle", idle);
     switches.querySelector("[data-part=motion] small").textContent = idle ? "nothing to steer while MAD is off" : ABOUT.motion;
-    seedBox.value = state.seed ?? state.run.seed;
+    seeds.show();
     big.now.title.textContent = variantTitle(name);
     const all = [];
     const put = (player, variantOf, key) => all.push({ player, timing: timing(clip, streamOf(key)), url: key && variantOf ? stripURL(clip.id, variantOf, key) : null });
@@ -141,8 +136,11 @@ export function mount(root, server) {
     }
     swap(() => mine === turn, all, `${clip.id}/${name}`);
     if (there) big.now.uncover();
-    else big.now.coverWith("Not rendered yet");
-    drawLive(name, there);
+    else {
+      big.now.coverWith("Not rendered yet");
+      live.find();
+    }
+    live.draw();
     drawChanges(clip, name);
     // The pictures come first: the table and the plots wait until the browser has painted them.
     later(() => {
@@ -153,68 +151,39 @@ export function mount(root, server) {
     for (const cell of cells) cell.node.setAttribute("aria-pressed", cell.name === name);
   }
 
-  const working = jobbar("Rendering", "Stop rendering", () => stop());
-
-  function drawLive(name, there) {
-    if (job && job.state !== "done") {
-      const share = job.total ? job.done / job.total : null;
-      working(live, share, `${job.message} ${job.total ? `${job.done}/${job.total}` : ""} ${Math.round(job.seconds || 0)} s`);
-      return;
-    }
-    const imported = state.run.source === "videos";
-    if (there || imported) {
-      replace(live, h("span", { class: "nv-note" }, imported ? state.run.cannot_render : `${variantTitle(name)}: at hand, so switching is instant.`));
-      return;
-    }
-    const reason = state.run.cannot_render;
-    replace(live, button("Render this combination", "Render this combination", render, { class: "nv-primary", disabled: Boolean(reason) || !server }), h("span", { class: reason ? "nv-note nv-broken" : "nv-note" }, reason || job?.trouble || "It is not on disk yet. Rendering takes a few seconds on a processor; the first one also loads the models."));
-  }
-
-  async function render() {
-    const wanted = { run: state.run.name, clip: state.clip, without: [...state.without], seed: state.seed };
-    job = { state: "queued", message: "asking the server" };
-    drawLive(variant(), false);
-    try {
-      let found = await server.render(wanted);
-      const key = found.key;
-      while (key && ["queued", "running"].includes(found.state)) {
-        job = { ...found, key };
-        drawLive(variant(), current()?.variants.includes(variant()));
-        await new Promise((resolve) => setTimeout(resolve, 300));
-        found = await server.progress(key);
-      }
-      job = found.state === "failed" ? null : { ...found, state: "done" };
-      if (found.state === "done") {
-        const clip = state.run.byId.get(wanted.clip);
-        clip.variants = await getJSON(`/neurovis/runs/${encodeURIComponent(wanted.run)}/clips/${encodeURIComponent(wanted.clip)}/variants`);
-        if (state.clip === wanted.clip) showClip();
-      } else {
-        show();
-        live.append(h("span", { class: "nv-note nv-broken", role: "alert" }, found.message));
-      }
-    } catch (error) {
-      job = null;
-      show();
-      live.append(h("span", { class: "nv-note nv-broken", role: "alert" }, `The server did not answer: ${error.message}`));
-    }
-  }
-  function stop() {
-    if (job?.key) server.stop(job.key);
-  }
-
   function drawChanges(clip, name) {
     const own = clip.scores[name];
     const base = fullOf(clip, name);
     const names = scoreNames(state.run).filter((key) => typeof base?.[key] === "number");
     if (name === "full") return void replace(changes, h("p", { class: "nv-note" }, "Everything is switched on. Switch a part off to see what it contributed."));
-    if (!own) return void replace(changes, h("p", { class: "nv-note" }, `No scores are on file for this clip ${variantTitle(name).toLowerCase()}.`));
-    replace(changes, h("div", { class: "nv-changes" }, names.map((key) => {
+    if (!own) return void replace(changes, unscored(clip, name));
+    replace(changes, h("p", { class: "nv-note nv-origin" }, `Both scored ${scoredFrom(state.run, Boolean(clip.kept?.includes(name)))}.`), h("div", { class: "nv-changes" }, names.map((key) => {
       const [from, to] = [base[key], own[key]];
       if (typeof to !== "number") return null;
       const spread = Math.max(...state.run.clips.map((one) => Math.abs((one.scores[name]?.[key] ?? NaN) - (fullOf(one, name)?.[key] ?? NaN)) || 0), 1e-9);
       return h("div", { class: "nv-delta" }, h("span", {}, scoreLabel(state.run, key), h("small", {}, higherIsBetter(state.run, key) ? "higher is better" : "lower is better")), h("b", { class: "nv-mono" }, `${number(from)} → ${number(to)}`), change(from, to, spread, higherIsBetter(state.run, key)), h("b", { class: "nv-mono" }, signed(to - from)));
     })));
     return undefined;
+  }
+
+  // What is rendered can be scored here, with the full model beside it from the same kind of pictures.
+  function unscored(clip, name) {
+    const told = h("p", { class: "nv-note" }, `${clip.id}, ${variantTitle(name).replace(/^[FW]/, (letter) => letter.toLowerCase())}: not scored yet.`);
+    if (state.run.source === "videos") return [told];
+    if (!clip.variants.includes(name)) return [told, h("p", { class: "nv-note" }, "Render it first: its scores are computed from the pictures.")];
+    const reason = state.run.cannot_score || state.run.cannot_render;
+    const trouble = h("span", { class: "nv-note nv-broken", role: "alert" }, reason);
+    const score = button("Score this clip", "Score this clip", async () => {
+      score.disabled = true;
+      trouble.textContent = await sums.begin([name], clip.id);
+    }, { class: "nv-small", disabled: Boolean(reason) || !server || sums.busy() });
+    return [told, h("div", { class: "nv-exports" }, score, trouble), h("p", { class: "nv-note" }, `Takes seconds; ${scoredFrom(state.run, true)}, as is the full model's beside it. For all clips: the buttons of “Over all clips of the run”, or, with the run's own seed, `, h("code", {}, command(name)), ".")];
+  }
+
+  function command(name) {
+    const parts = name.split("@")[0];
+    const shipped = state.runs.find((run) => run.name === state.run.name)?.shipped;
+    return `python -m pipeline ablate ${shipped ? "assets/phantom/runs" : "runs"}/${state.run.name}${parts === "full" ? "" : ` --without ${parts.replaceAll("+", ",")}`}`;
   }
 
   function drawSheet(clip) {

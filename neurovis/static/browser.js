@@ -34,9 +34,20 @@ export function scoreNames(run) {
   return [...names].filter((name) => run.clips.some((clip) => typeof clip.scores.full?.[name] === "number"));
 }
 
+// The unit of a score, "" where it has none; an end-point error is in pixels of the frames that were compared.
+export const scoreUnit = (name) => ({ psnr: "dB", epe: "px" })[name] ?? "";
+export const withUnit = (told, name) => (scoreUnit(name) ? `${told} (${scoreUnit(name)})` : told);
+
 export function scoreLabel(run, name) {
-  for (const scores of Object.values(run.scores)) if (scores[name]?.label) return scores[name].label;
-  return name.replaceAll("_", " ");
+  for (const scores of Object.values(run.scores)) if (scores[name]?.label) return withUnit(scores[name].label, name);
+  return withUnit(name.replaceAll("_", " "), name);
+}
+
+// Which pictures stand behind scores: those of the run itself, or such as were `kept` and scored later.
+export function scoredFrom(run, kept) {
+  if (run.source === "videos" && !kept) return "from the imported videos";
+  if (run.layout === "compact") return kept ? "from the kept pictures (lossy)" : "before compression";
+  return "from the kept pictures (lossless)";
 }
 
 export function higherIsBetter(run, name) {
@@ -131,8 +142,9 @@ export function browser() {
     state.shown = clips.map((clip) => clip.id);
     again.hidden = state.pick.mode !== "random";
     const label = byScore() ? scoreLabel(run, state.pick.score) : "";
+    const figures = names.length ? ` · figures: ${scoreLabel(run, state.pick.score)}, ${scoredFrom(run, run.kept.includes("full"))}` : "";
     const which = { random: `unpicked, seed ${state.pick.seed}`, all: label ? `${state.pick.order === "up" ? "lowest" : "highest"} ${label} first` : own }[state.pick.mode] ?? `picked: ${state.pick.mode} by ${label}`;
-    told.textContent = clips.length ? `${clips.length} of ${picked.found === run.clips.length ? "" : `${picked.found} found, `}${run.clips.length} · ${which}` : "No clip fits. Clear the search or the filters.";
+    told.textContent = clips.length ? `${clips.length} of ${picked.found === run.clips.length ? "" : `${picked.found} found, `}${run.clips.length} · ${which}${figures}` : "No clip fits. Clear the search or the filters.";
     inner.style.height = `${clips.length * ROW}px`;
     inner.replaceChildren();
     paint();
@@ -172,7 +184,7 @@ export function browser() {
       streams.map((stream) => h("i", { class: "nv-thumb", title: stream.title, style: thumb(clip, stream) })),
       h("div", {}, h("b", {}, title),
         h("span", { class: "nv-mono" }, clip.id, clip.labels.cut ? h("em", { title: "First clip of a shot" }, "cut") : null,
-          typeof value === "number" ? h("u", { title: scoreLabel(run, name) }, number(value)) : null)));
+          typeof value === "number" ? h("u", { title: scoreLabel(run, name), "aria-label": `${scoreLabel(run, name)} ${number(value)}`, role: "img" }, number(value)) : null)));
   }
 
   function thumb(clip, stream) {

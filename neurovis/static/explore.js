@@ -1,7 +1,7 @@
 // Explore: the clip browser, the players in step, and under them what was shown beside what was decoded.
 
 import { button, h, icon, later, number, panel, replace } from "./dom.js";
-import { browser, higherIsBetter, neighbours, scoreLabel, scoreNames } from "./browser.js";
+import { browser, higherIsBetter, neighbours, scoreLabel, scoreNames, scoredFrom } from "./browser.js";
 import { brain } from "./brain.js";
 import { clock } from "./clock.js";
 import { percentile, rug } from "./charts.js";
@@ -123,7 +123,7 @@ export function mount(root) {
       replace(scores, h("p", { class: "nv-note" }, "This run has no scores per clip."));
       return;
     }
-    replace(scores, h("div", { class: "nv-scores" }, h("div", { class: "nv-legend" }, h("span", {}, h("i", { class: "this" }), "this clip"), h("span", {}, h("i", { class: "mean" }), "mean"), h("span", {}, h("i", { class: "chance" }), "chance")),
+    replace(scores, h("div", { class: "nv-scores" }, h("div", { class: "nv-legend" }, h("span", {}, h("i", { class: "this" }), "this clip"), h("span", {}, h("i", { class: "mean" }), "mean"), h("span", {}, h("i", { class: "chance" }), "chance"), h("span", { class: "nv-origin" }, `scored ${scoredFrom(run, run.kept.includes("full"))}`)),
       names.map((name) => {
         const all = run.clips.map((one) => one.scores.full?.[name]).filter((v) => typeof v === "number");
         const summary = run.scores.full?.[name];

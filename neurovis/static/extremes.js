@@ -1,7 +1,7 @@
 // For each part, the clips whose score fell or rose most when it is switched off.
 
 import { h, replace, signed } from "./dom.js";
-import { higherIsBetter, scoreLabel } from "./browser.js";
+import { higherIsBetter, scoreLabel, scoredFrom } from "./browser.js";
 import { PARTS, PART_TITLES, choose as openClip, fullOf, state, stripURL, timing } from "./state.js";
 
 const SHOWN = 4;
@@ -9,6 +9,7 @@ const SHOWN = 4;
 export function extremes(choose) {
   const scores = h("select", { "aria-label": "Score", onchange: () => { wanted = scores.value; draw(); } });
   const grid = h("div", { class: "nv-ends" });
+  const origin = h("span", { class: "nv-note nv-origin" });
   let wanted = null;
 
   // A clip's change in a score when a part is switched off, or null.
@@ -21,10 +22,13 @@ export function extremes(choose) {
     const { clips } = state.run;
     const names = [...new Set(clips.flatMap((clip) => PARTS.flatMap((part) => Object.keys(clip.scores[part] ?? {}))))];
     const parts = PARTS.filter((part) => clips.some((clip) => clip.scores[part]));
+    origin.textContent = "";
     if (!names.length) return void replace(grid, h("p", { class: "nv-note" }, "No clip has scores with a part switched off. Start the job over all clips above."));
     if (!names.includes(wanted)) wanted = names.find((name) => /ssim/i.test(name)) ?? names[0];
     replace(scores, names.map((name) => h("option", { value: name, selected: name === wanted }, `by ${scoreLabel(state.run, name)}`)));
     const higher = higherIsBetter(state.run, wanted);
+    const from = [...new Set(parts.map((part) => scoredFrom(state.run, state.run.kept.includes(part))))];
+    origin.textContent = `Scored ${from.length === 1 ? from[0] : parts.map((part) => `${PART_TITLES[part]} ${scoredFrom(state.run, state.run.kept.includes(part))}`).join(", ")}.`;
     replace(grid, parts.map((part) => {
       const changes = clips.map((clip) => ({ clip, change: changeOf(clip, part, wanted) })).filter((one) => one.change !== null);
       changes.sort((a, b) => (higher ? a.change - b.change : b.change - a.change));
@@ -53,5 +57,5 @@ export function extremes(choose) {
     return h("i", { class: "nv-thumb", style: `--n:${timing(clip, stream).n};--phase:0.5;--strip:url("${stripURL(clip.id, variant, "reconstruction")}")` });
   }
 
-  return { node: h("div", {}, h("div", { class: "nv-endbar" }, scores, h("span", { class: "nv-note" }, "Full model, and without the part. Choose a clip to open it.")), grid), draw };
+  return { node: h("div", {}, h("div", { class: "nv-endbar" }, scores, h("span", { class: "nv-note" }, "Full model, and without the part. Choose a clip to open it."), origin), grid), draw };
 }

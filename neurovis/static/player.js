@@ -113,7 +113,8 @@ export function transport() {
     oninput: () => { clock.playing = false; clock.seek(Number(scrub.value)); },
   });
   const ticks = h("div", { class: "nv-ticks", "aria-hidden": "true" });
-  const readout = h("output", { class: "nv-mono nv-time" });
+  // A frame is named by the time at which it starts, here and in saved strips.
+  const readout = h("output", { class: "nv-mono nv-time", title: "The frame, and the time at which it starts" });
   const loop = button("Loop", icon("loop"), () => { clock.loop = !clock.loop; draw(); });
   const speeds = h("div", { class: "nv-segments", role: "group", "aria-label": "Speed" },
     [0.25, 0.5, 1].map((speed) => button(`Speed ${speed}`, `${speed}×`, () => { clock.speed = speed; draw(); }, { "data-speed": speed })));
@@ -137,7 +138,7 @@ export function transport() {
     }
     scrub.value = frame;
     scrub.style.setProperty("--done", `${(frame / Math.max(1, count - 1)) * 100}%`);
-    readout.textContent = `frame ${String(frame + 1).padStart(2, "0")}/${count}  ${((frame / count) * clock.duration).toFixed(2)} s`;
+    readout.textContent = `frame ${String(frame + 1).padStart(2, "0")}/${count}  from ${((frame / count) * clock.duration).toFixed(2)} s`;
     if (wasPlaying !== clock.playing) {
       wasPlaying = clock.playing;
       replace(play, icon(wasPlaying ? "pause" : "play"));

@@ -7,6 +7,7 @@ import { getJSON } from "./dom.js";
 export const PARTS = ["anchor", "motion", "holi", "mad"];
 export const PART_TITLES = { anchor: "C_anchor", motion: "C_motion", holi: "C_holi", mad: "MAD" };
 export const TABS = ["explore", "ablate", "cortex", "captions", "evaluate", "train", "data"]; // as in page.py
+export const MAX_SEED = 999999; // as MAX_SEED in renders.py: a larger one is refused there and here
 const DWELL = 1000; // ms; a clip that was looked at for less is not worth an entry of its own
 
 const listeners = {};
@@ -21,7 +22,7 @@ reading((query) => {
     clip: query.get("clip"),
     tab: TABS.includes(query.get("tab")) ? query.get("tab") : "explore",
     without: new Set((query.get("without") || "").split(/[+, ]/).filter((part) => PARTS.includes(part))),
-    seed: /^\d+$/.test(query.get("seed") ?? "") ? Number(query.get("seed")) : null,
+    seed: /^\d{1,15}$/.test(query.get("seed") ?? "") && Number(query.get("seed")) <= MAX_SEED ? Number(query.get("seed")) : null,
     pick: {
       mode: ["random", "all", "best", "worst"].includes(query.get("pick")) ? query.get("pick") : "random",
       seed: Number(query.get("pickseed") || 0) || 0,

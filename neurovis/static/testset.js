@@ -1,7 +1,7 @@
 // The table over all clips of the run, and the job on the server that completes it: started, followed and stopped here.
 
 import { button, getJSON, h, number, replace, signed } from "./dom.js";
-import { higherIsBetter, scoreLabel } from "./browser.js";
+import { higherIsBetter, scoreLabel, scoredFrom, withUnit } from "./browser.js";
 import { csv, download } from "./charts.js";
 import { PARTS, fullSummary, refresh, state, variantOrder, variantTitle } from "./state.js";
 
@@ -31,13 +31,15 @@ export function testset(server, variant) {
     if (mine === watching && found && ["queued", "running"].includes(found.state)) watch(found, mine);
   }
 
-  async function begin(variants) {
+  // Of all clips, or of one; returns what went wrong, or "".
+  async function begin(variants, clip = null) {
     const mine = ++watching;
     trouble = "";
     job = { state: "queued", message: "asking the server", done: 0, total: 0 };
     draw();
-    const found = await server.render_set({ run: state.run.name, variants }).catch((error) => ({ state: "failed", message: `The server did not answer: ${error.message}` }));
-    if (mine === watching) watch(found, mine);
+    const found = await server.render_set({ run: state.run.name, variants, clip }).catch((error) => ({ state: "failed", message: `The server did not answer: ${error.message}` }));
+    if (mine === watching) await watch(found, mine);
+    return trouble;
   }
 
   async function watch(found, mine) {
@@ -106,10 +108,19 @@ export function testset(server, variant) {
       h("tbody", {}, rows.map((name) => h("tr", { "data-variant": name }, h("th", {}, variantTitle(name), state.run.kept.includes(name) ? h("small", { title: "Scored here, from the pictures as the run keeps them" }, " scored here") : null), columns.map((key) => cell(name, key)))),
         h("tr", { class: "nv-chancerow" }, h("th", {}, "Chance"), columns.map((key) => h("td", {}, typeof chance(key) === "number" ? number(chance(key)) : "not measured"))),
         h("tr", { class: "nv-chancerow" }, h("th", {}, "Clips"), columns.map((key) => h("td", {}, counts(key) ?? "–")))))),
+      h("p", { class: "nv-note nv-origin" }, origin(rows)),
       rows.some((name) => name !== "full" && state.run.kept.includes(name)) && !state.run.kept.includes("full") ? h("p", { class: "nv-note" }, "“Scored here”: from the pictures as this run keeps them, and the change is from the full model scored from the same pictures, not from the row above.") : null,
       h("div", { class: "nv-exports" }, names.length > 5 ? button("More or fewer rows", everything ? "Single parts only" : `All ${names.length} combinations`, () => { everything = !everything; drawTable(); draw(); }, { class: "nv-small" }) : null,
         button("Save the table as CSV", "CSV", () => download(`${state.run.name}_ablations${state.run.simulated ? "_simulated" : ""}.csv`, sheet(rows, columns)), { class: "nv-small" })));
     return undefined;
+  }
+
+  // Once for the table: which pictures its rows were scored from.
+  function origin(rows) {
+    const here = rows.some((name) => state.run.kept.includes(name));
+    const own = rows.some((name) => !state.run.kept.includes(name));
+    if (!here || !own) return `Scored ${scoredFrom(state.run, here)}.`;
+    return `Scored ${scoredFrom(state.run, false)}; rows “scored here” ${scoredFrom(state.run, true)}.`;
   }
 
   function cell(name, key) {
@@ -125,13 +136,13 @@ export function testset(server, variant) {
 
   function sheet(rows, columns) {
     const { scores } = state.run;
-    const head = columns.flatMap((key) => [key, `${key} low`, `${key} high`, `${key} change`, `${key} chance`, `${key} n`]);
-    return csv([["model", ...head, "pictures"], ...rows.map((name) => [name, ...columns.flatMap((key) => {
+    const head = columns.flatMap((key) => [...["", " low", " high", " change", " chance"].map((of) => withUnit(key + of, key)), `${key} n`]);
+    return csv([["model", ...head, "scored", "pictures"], ...rows.map((name) => [name, ...columns.flatMap((key) => {
       const one = scores[name][key];
       const base = fullSummary(name)?.[key]?.value;
       return one ? [one.value, ...(one.interval ?? ["", ""]), base === undefined ? "" : one.value - base, one.chance ?? "", one.n] : ["", "", "", "", "", ""];
-    }), state.run.kept.includes(name) ? "as kept" : "as the run came"])]);
+    }), state.run.kept.includes(name) ? "scored here" : "as the run came", scoredFrom(state.run, state.run.kept.includes(name))])]);
   }
 
-  return { node: h("div", {}, bar, table), open, draw: () => { drawTable(); draw(); } };
+  return { node: h("div", {}, bar, table), open, begin, busy: () => job !== null, draw: () => { drawTable(); draw(); } };
 }

@@ -17,16 +17,16 @@ def build(library: Library, renders: Renders) -> None:
 
     def render(request: dict[str, Any]) -> dict[str, Any]:
         try:
-            seed = request.get("seed")
             without = [str(part) for part in request.get("without", [])]
-            key = renders.start(str(request["run"]), str(request["clip"]), without, None if seed is None else int(seed))
+            key = renders.start(str(request["run"]), str(request["clip"]), without, request.get("seed"))
         except (NeuroVisError, KeyError, ValueError) as error:
             return {"state": "failed", "message": str(error)}
         return {"key": key, **renders.status(key)}
 
     def render_set(request: dict[str, Any]) -> dict[str, Any]:
         try:
-            key = renders.start_set(str(request["run"]), [str(variant) for variant in request["variants"]])
+            variants, clip = [str(variant) for variant in request["variants"]], request.get("clip")
+            key = renders.start_set(str(request["run"]), variants, None if clip is None else str(clip))
         except (NeuroVisError, KeyError, ValueError) as error:
             return {"state": "failed", "message": str(error)}
         return {"key": key, **renders.status(key)}

@@ -54,7 +54,10 @@ def test_space_stops_and_the_full_stop_goes_on_by_one_frame(served, visit):
     slider = page.locator(".nv-scrub input").first
     frame = int(slider.input_value())
     page.keyboard.press(".")
-    assert int(slider.input_value()) == (frame + 1) % 16
+    held = (frame + 1) % 16
+    assert int(slider.input_value()) == held
+    told = " ".join(page.locator(".nv-time").first.inner_text().split())
+    assert told == f"frame {held + 1:02}/16 from {int(held / 8 * 100 + 0.5) / 100:.2f} s"
 
 
 def test_a_link_reopens_the_same_view(served, visit):

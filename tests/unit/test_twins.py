@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neurovis import exports
 from neurovis.exports import Column, export, strip_moments
 from neurovis.library import Library
 from neurovis.twins import Twins
@@ -66,8 +67,26 @@ def test_an_export_holds_the_other_runs_column(library, tmp_path):
 def test_a_strip_shows_all_streams_at_the_same_instants(library):
     run = library.run("films")
     columns = [Column(run, "a", "truth"), Column(library.run("one"), "test1_0002", "truth")]
-    times = strip_moments(columns)
-    np.testing.assert_allclose(times, (np.arange(6) + 0.5) * 2.0 / 6)
-    slow, fast = (c.shown_at(len(c.frames()), times) for c in columns)
-    assert slow.tolist() == [0, 2, 3, 4, 6, 7]
-    assert fast.tolist() == [1, 4, 6, 9, 12, 14]
+    counts = [len(c.frames()) for c in columns]
+    moments, n, seconds = strip_moments(columns, counts)
+    assert (n, seconds) == (16, 2.0)
+    assert moments.tolist() == [0, 2, 5, 8, 10, 13]
+    slow, fast = (c.shown_at(k, (moments + 0.5) * seconds / n) for c, k in zip(columns, counts, strict=True))
+    assert slow.tolist() == [0, 1, 2, 4, 5, 6]
+    assert fast.tolist() == moments.tolist()
+
+
+@pytest.mark.parametrize("count", [6, 4, 1, 16])
+def test_a_strip_says_of_a_frame_when_it_starts_as_the_player_does(library, count, monkeypatch, tmp_path):
+    run = library.run("one")
+    said: list[str] = []
+    monkeypatch.setattr(exports, "_write", lambda page, texts, *look: said.extend(text for _, _, text in texts))
+    monkeypatch.setattr(Column, "frames", lambda self: np.zeros((count, 9, 7, 3), np.uint8))
+    export(run, "test1_0002", "png", [Column(run, "test1_0002", "truth")], tmp_path)
+    starts = [f"{k + 1}/{count} from {k * 2 / count:.2f} s" for k in range(count)]
+    if count == 16:  # as JavaScript rounds, halves up
+        starts = [
+            f"{k}/16 from {start} s"
+            for k, start in ((1, "0.00"), (3, "0.25"), (6, "0.63"), (9, "1.00"), (11, "1.25"), (14, "1.63"))
+        ]
+    assert [text for text in said if " from " in text] == starts
