@@ -12,6 +12,7 @@ import numpy as np
 
 from neurovis.brain3d_subject import STORE, SUBJECT, on_mesh, outlines, pycortex
 from neurovis.importance_figure import CREDIT, LABELLED, LIMITS, TITLES, finish
+from neurovis.mapnames import add_name, add_sides, spread
 from neurovis.outlines import Rings
 from pipeline.errors import ConfigError, DataError
 from pipeline.importance.maps import ImportanceMap
@@ -123,9 +124,11 @@ def quickflat_figure(
             title = TITLES.get(module, module)
             add_quickflat(cortex, ax, views[title])
             add_rings(ax, borders, labels)
+            add_sides(ax)
             reliable = "" if np.isnan(found.reliability) else f"   split-half r = {found.reliability:.2f}"
             ax.set_title(f"{title}{reliable}", fontsize=9, loc="left")
     finish(figure, first, ScalarMappable(Normalize(*limits), colormaps[colours]), axes, CREDIT)
+    spread(figure)
     return figure
 
 
@@ -145,17 +148,14 @@ def add_quickflat(cortex: Any, ax: Any, view: Any) -> None:
 def add_rings(ax: Any, found: Mapping[str, Rings], labels: Sequence[str]) -> None:
     """Draw the borders of all regions and write the names of some, where each is largest."""
     from matplotlib.collections import LineCollection
-    from matplotlib.patheffects import withStroke
     from shapely import Polygon
 
     lines = [ring for parts in found.values() for ring in parts]
     ax.add_collection(LineCollection(lines, colors=(0.1, 0.1, 0.1, 0.55), linewidths=0.35), autolim=False)
-    effect = [withStroke(linewidth=1.2, foreground="black")]
-    for name, parts in found.items():
-        text = name.partition("_")[2]
-        if text in labels:
+    for text in dict.fromkeys(labels):
+        for parts in (parts for name, parts in found.items() if name.partition("_")[2] == text):
             place = Polygon(max(parts, key=len)).representative_point()
-            ax.text(place.x, place.y, text, color="white", fontsize=4.5, ha="center", va="center", path_effects=effect)
+            add_name(ax, text, place.x, place.y)
 
 
 def check_maps(maps: Mapping[str, ImportanceMap], limits: tuple[float, float]) -> ImportanceMap:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurovis.flatmap import FLATMAP, NO_VERTEX
+from neurovis.mapnames import add_name, add_sides, spread
 from pipeline.errors import ConfigError, DataError
 from pipeline.importance.maps import ImportanceMap
 from pipeline.importance.statistics import PERMUTATION, STATISTICS
@@ -89,9 +90,11 @@ def draw(
         add_panel(ax, found, limits, colours)
         add_outlines(ax)
         add_labels(ax, labels)
+        add_sides(ax)
         reliable = "" if np.isnan(found.reliability) else f"   split-half r = {found.reliability:.2f}"
         ax.set_title(f"{TITLES.get(module, module)}{reliable}", fontsize=9, loc="left")
     finish(figure, first, ScalarMappable(Normalize(*limits), colormaps[colours]), axes, CREDIT)
+    spread(figure)
     return figure
 
 
@@ -130,22 +133,16 @@ def add_outlines(ax: Any) -> None:
 
 
 def add_labels(ax: Any, labels: Sequence[str]) -> None:
-    """Write the names of regions where most of their pixels are, on both hemispheres."""
-    from matplotlib.patheffects import withStroke
-
+    """Write the names of regions where most of their pixels are, on both hemispheres, the first named first."""
     vertex, region, _, names = flat_map()
     inside = vertex != NO_VERTEX
     label = np.full(vertex.shape, -1, np.int64)
     label[inside] = region[vertex[inside].astype(np.int64)]
-    for number, name in enumerate(names):
-        if name.partition("_")[2] not in labels:
-            continue
-        rows, columns = np.nonzero(label == number)
-        if len(rows):
-            effect = [withStroke(linewidth=1.2, foreground="black")]
-            place = float(np.median(columns)), float(np.median(rows))
-            text = name.partition("_")[2]
-            ax.text(*place, text, color="white", fontsize=4.5, ha="center", va="center", path_effects=effect)
+    for text in dict.fromkeys(labels):
+        for number, name in enumerate(names):
+            rows, columns = np.nonzero(label == number) if name.partition("_")[2] == text else ((), ())
+            if len(rows):
+                add_name(ax, text, float(np.median(columns)), float(np.median(rows)))
 
 
 def save(figure: Figure, out: Path, formats: Sequence[str] = FORMATS, dpi: int = 300) -> list[Path]:
