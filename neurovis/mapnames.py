@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.clipset import VoxelSpace
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -22,6 +24,18 @@ def add_sides(ax: Any) -> None:
     """Write which hemisphere is which into the upper corners, where the flat map leaves room."""
     for text, x, align in zip(SIDES, (0.0, 1.0), ("left", "right"), strict=True):
         ax.text(x, 1.0, text, transform=ax.transAxes, fontsize=6, color="0.2", ha=align, va="top", gid=SIDE)
+
+
+def slice_sides(space: VoxelSpace) -> str:
+    """Return which side of a slice is the left hemisphere, where the first voxel axis runs to the picture's right."""
+    if space.affine is None:
+        return "Which side is left is not known: the images gave no affine."
+    first = np.asarray(space.affine, float)[:3, 0]
+    if np.abs(first).argmax() != 0:
+        return "The first axis of these voxels does not run between left and right."
+    if first[0] > 0:
+        return "Left of the picture is the left hemisphere (neurological)."
+    return "Left of the picture is the right hemisphere (radiological)."
 
 
 def add_name(ax: Any, text: str, x: float, y: float) -> None:
