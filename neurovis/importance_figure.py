@@ -195,7 +195,9 @@ def _draw_volume(maps: Mapping[str, ImportanceMap], limits: tuple[float, float],
             ax.imshow(volume[:, :, z].T, origin="lower", cmap=colours, vmin=limits[0], vmax=limits[1])
             ax.set_axis_off()
         row[0].set_title(f"{TITLES.get(module, module)}, slices {', '.join(map(str, slices))}", fontsize=9, loc="left")
-    finish(figure, first, ScalarMappable(Normalize(*limits), colormaps[colours]), grid.ravel(), slice_sides(first.space))
+    finish(
+        figure, first, ScalarMappable(Normalize(*limits), colormaps[colours]), grid.ravel(), slice_sides(first.space)
+    )
     return figure
 
 

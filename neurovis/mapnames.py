@@ -87,7 +87,8 @@ def _place(ax: Any, text: Any, box: Box, taken: list[Box], lines: list[Box]) -> 
                 continue
             if any(_overlap(tried, one) for one in taken) or any(_crosses(one, tried) for one in lines):
                 continue
-            if ring and any(_crosses(line, one) for one in taken):
+            # A line may begin under the name that is in the way, which is drawn over it.
+            if ring and any(_crosses(line, one) for one in taken if not _crosses((*middle, *middle), one)):
                 continue
             taken.append(tried)
             if ring:

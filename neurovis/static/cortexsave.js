@@ -70,7 +70,7 @@ export function exportsBar(read) {
     const live = [svg, ...svg.querySelectorAll("*")];
     [copy, ...copy.querySelectorAll("*")].forEach((one, i) => {
       const style = getComputedStyle(live[i]);
-      for (const key of ["fill", "stroke", "stroke-width", "paint-order", "font-family", "font-size", "font-weight", "display"]) one.style.setProperty(key, style.getPropertyValue(key));
+      for (const key of ["fill", "stroke", "stroke-width", "stroke-opacity", "paint-order", "font-family", "font-size", "font-weight", "display"]) one.style.setProperty(key, style.getPropertyValue(key));
     });
     copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
     copy.setAttribute("width", width);
