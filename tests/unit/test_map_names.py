@@ -110,4 +110,4 @@ def test_what_matters_stands_out_of_the_folds_more_than_what_does_not(colours):
 
 
 def test_the_usual_colours_of_a_figure_on_white_begin_light():
-    assert COLOURS == OFFERED[0] and not dark_end(COLOURS) and dark_end("inferno")
+    assert OFFERED[0] == COLOURS and not dark_end(COLOURS) and dark_end("inferno")
