@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neurovis.brain3d_subject import STORE, SUBJECT, on_mesh, outlines, pycortex
-from neurovis.importance_figure import CREDIT, LABELLED, LIMITS, TITLES, finish
+from neurovis.importance_figure import BORDERS, COLOURS, CREDIT, LABELLED, LIMITS, TITLES, dark_end, finish
+from neurovis.mapnames import add_name, add_sides, spread
 from neurovis.outlines import Rings
 from pipeline.errors import ConfigError, DataError
 from pipeline.importance.maps import ImportanceMap
@@ -89,7 +90,7 @@ def quickflat_figure(
     cache: Path,
     limits: tuple[float, float] = LIMITS,
     labels: Sequence[str] = LABELLED,
-    colours: str = "inferno",
+    colours: str = COLOURS,
 ) -> Figure:
     """Draw the figure to publish with pycortex's flat map and our own outlines, which need no Inkscape.
 
@@ -121,20 +122,23 @@ def quickflat_figure(
         views, borders = _views(cortex, maps, limits, colours), outlines(cache)
         for ax, (module, found) in zip(axes, maps.items(), strict=True):
             title = TITLES.get(module, module)
-            add_quickflat(cortex, ax, views[title])
-            add_rings(ax, borders, labels)
+            add_quickflat(cortex, ax, views[title], colours)
+            add_rings(ax, borders, labels, colours)
+            add_sides(ax)
             reliable = "" if np.isnan(found.reliability) else f"   split-half r = {found.reliability:.2f}"
             ax.set_title(f"{title}{reliable}", fontsize=9, loc="left")
     finish(figure, first, ScalarMappable(Normalize(*limits), colormaps[colours]), axes, CREDIT)
+    spread(figure)
     return figure
 
 
-def add_quickflat(cortex: Any, ax: Any, view: Any) -> None:
-    """Paint one view over the folds."""
+def add_quickflat(cortex: Any, ax: Any, view: Any, colours: str = COLOURS) -> None:
+    """Paint one view over folds that are as dark as the colours' lower end."""
     composite = cortex.quickflat.composite
+    brightness = 0.30 if dark_end(colours) else 0.76
     _, extents = composite.add_data(ax, view, height=HEIGHT)
     composite.add_curvature(
-        ax, view, extents, height=HEIGHT, threshold=False, brightness=0.76, contrast=0.3, curvature_lims=1
+        ax, view, extents, height=HEIGHT, threshold=False, brightness=brightness, contrast=0.3, curvature_lims=1
     )
     ax.set_xlim(extents[0], extents[1])
     ax.set_ylim(extents[2], extents[3])
@@ -142,20 +146,17 @@ def add_quickflat(cortex: Any, ax: Any, view: Any) -> None:
     ax.set_axis_off()
 
 
-def add_rings(ax: Any, found: Mapping[str, Rings], labels: Sequence[str]) -> None:
+def add_rings(ax: Any, found: Mapping[str, Rings], labels: Sequence[str], colours: str = COLOURS) -> None:
     """Draw the borders of all regions and write the names of some, where each is largest."""
     from matplotlib.collections import LineCollection
-    from matplotlib.patheffects import withStroke
     from shapely import Polygon
 
     lines = [ring for parts in found.values() for ring in parts]
-    ax.add_collection(LineCollection(lines, colors=(0.1, 0.1, 0.1, 0.55), linewidths=0.35), autolim=False)
-    effect = [withStroke(linewidth=1.2, foreground="black")]
-    for name, parts in found.items():
-        text = name.partition("_")[2]
-        if text in labels:
+    ax.add_collection(LineCollection(lines, colors=BORDERS[dark_end(colours)], linewidths=0.35), autolim=False)
+    for text in dict.fromkeys(labels):
+        for parts in (parts for name, parts in found.items() if name.partition("_")[2] == text):
             place = Polygon(max(parts, key=len)).representative_point()
-            ax.text(place.x, place.y, text, color="white", fontsize=4.5, ha="center", va="center", path_effects=effect)
+            add_name(ax, text, place.x, place.y)
 
 
 def check_maps(maps: Mapping[str, ImportanceMap], limits: tuple[float, float]) -> ImportanceMap:

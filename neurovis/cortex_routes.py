@@ -17,7 +17,7 @@ from neurovis.renders import Renders
 _KEEP = {"cache-control": "private, max-age=86400"}
 _BINARY = "application/octet-stream"
 # Even in lightness, so that they can be read with any colour vision; the last two are for values around nought.
-COLOURS = ("inferno", "viridis", "cividis", "magma", "PuOr_r", "RdBu_r")
+COLOURS = ("YlOrRd", "inferno", "viridis", "cividis", "magma", "PuOr_r", "RdBu_r")
 
 
 def cortex_router(library: Library, renders: Renders, scratch: Path) -> APIRouter:
@@ -63,7 +63,7 @@ def cortex_router(library: Library, renders: Renders, scratch: Path) -> APIRoute
         kind: str,
         low: float = 0.25,
         high: float = 0.75,
-        colours: str = "inferno",
+        colours: str = "",
         module: Annotated[list[str] | None, Query()] = None,
         label: Annotated[list[str] | None, Query()] = None,
     ) -> Response:

@@ -101,9 +101,9 @@ def _figure(maps: Maps, out: Path, formats: tuple[str, ...], view: dict[str, Any
     """Draw and write the figure as the page shows it: limits, labels and colours."""
     from matplotlib import colormaps
 
-    from neurovis.importance_figure import LABELLED, LIMITS, draw, save
+    from neurovis.importance_figure import COLOURS, LABELLED, LIMITS, draw, save
 
-    colours = str(view.get("colours") or "inferno")
+    colours = str(view.get("colours") or COLOURS)
     if colours not in colormaps:
         raise ConfigError(f"colours {colours!r} are not known; name a colour map of matplotlib")
     labels = view.get("labels")

@@ -78,7 +78,7 @@ class Datasets:
         space = record["space"]
         return {
             "dataset": name, "subject": subject, "simulated": report.simulated, "layout": report.layout,
-            "space": {"kind": space["kind"], "shape": space["shape"]},
+            "space": {"kind": space["kind"], "shape": space["shape"], "affine": space.get("affine")},
             "n_selected": report.n_selected, "n_bad": report.n_bad, "n_seen": report.n_seen,
             "published": report.published, "selection": report.selection, "missing": report.missing,
             "measures": [_measure(report, key, summary[key]) for key in report.measured()],

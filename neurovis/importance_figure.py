@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurovis.flatmap import FLATMAP, NO_VERTEX
+from neurovis.mapnames import add_name, add_sides, slice_sides, spread
 from pipeline.errors import ConfigError, DataError
 from pipeline.importance.maps import ImportanceMap
 from pipeline.importance.statistics import PERMUTATION, STATISTICS
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "svg", "pdf")
 LIMITS = (0.25, 0.75)  # the paper's colour bar
+COLOURS = "YlOrRd"  # light at the low end, as the folds are, so that what matters stands out
+BORDERS = {False: (0.1, 0.1, 0.1, 0.55), True: (0.9, 0.9, 0.9, 0.4)}
 TITLES = {"anchor": "Anchor", "motion": "Motion", "holi": "Holistic", "mad": "MAD"}
 LABELLED = ("V1", "V2", "V4", "MT", "LO2", "FFC", "PHA3", "V3A", "V6", "TPOJ1")
 CREDIT = "Surfaces: HCP S1200 group average. Regions: HCP MMP 1.0 (Glasser et al., 2016)."
@@ -47,7 +50,7 @@ def draw(
     maps: Mapping[str, ImportanceMap],
     limits: tuple[float, float] = LIMITS,
     labels: Sequence[str] = LABELLED,
-    colours: str = "inferno",
+    colours: str = COLOURS,
 ) -> Figure:
     """Draw the maps of one subject, one panel a module.
 
@@ -60,7 +63,7 @@ def draw(
     labels : sequence of str
         Regions whose names are written.
     colours : str
-        A matplotlib colour map.
+        A matplotlib colour map. The folds are as dark as its lower end, see :func:`dark_end`.
 
     Returns
     -------
@@ -87,11 +90,13 @@ def draw(
     axes = figure.subplots(len(maps), 1, squeeze=False)[:, 0]
     for ax, (module, found) in zip(axes, maps.items(), strict=True):
         add_panel(ax, found, limits, colours)
-        add_outlines(ax)
+        add_outlines(ax, colours)
         add_labels(ax, labels)
+        add_sides(ax)
         reliable = "" if np.isnan(found.reliability) else f"   split-half r = {found.reliability:.2f}"
         ax.set_title(f"{TITLES.get(module, module)}{reliable}", fontsize=9, loc="left")
     finish(figure, first, ScalarMappable(Normalize(*limits), colormaps[colours]), axes, CREDIT)
+    spread(figure)
     return figure
 
 
@@ -105,7 +110,7 @@ def add_panel(ax: Any, found: ImportanceMap, limits: tuple[float, float], colour
     full[found.voxel_ids] = found.scaled
     picture = np.ones((*vertex.shape, 4), np.float32)
     at = vertex[inside].astype(np.int64)
-    grey = 0.62 + 0.28 * sulc[at] / 255.0
+    grey = (0.16 if dark_end(colours) else 0.62) + 0.28 * sulc[at] / 255.0
     picture[inside] = np.stack([grey, grey, grey, np.ones_like(grey)], 1)
     values = np.full(vertex.shape, np.nan, np.float32)
     values[inside] = full[at]
@@ -115,8 +120,15 @@ def add_panel(ax: Any, found: ImportanceMap, limits: tuple[float, float], colour
     ax.set_axis_off()
 
 
-def add_outlines(ax: Any) -> None:
-    """Draw the borders between regions as thin lines."""
+def dark_end(colours: str) -> bool:
+    """Whether a colour map begins darker than a mid grey; on pale folds its low values would stand out most."""
+    from matplotlib import colormaps
+
+    return float(np.dot(colormaps[colours](0.0)[:3], (0.2126, 0.7152, 0.0722))) < 0.4
+
+
+def add_outlines(ax: Any, colours: str = COLOURS) -> None:
+    """Draw the borders between regions as thin lines that show on the folds of these colours."""
     vertex, region, _, _ = flat_map()
     label = np.full(vertex.shape, -1, np.int64)
     inside = vertex != NO_VERTEX
@@ -125,27 +137,21 @@ def add_outlines(ax: Any) -> None:
     border[:, 1:] |= label[:, 1:] != label[:, :-1]
     border[1:] |= label[1:] != label[:-1]
     lines = np.zeros((*vertex.shape, 4), np.float32)
-    lines[border] = (0.1, 0.1, 0.1, 0.55)
+    lines[border] = BORDERS[dark_end(colours)]
     ax.imshow(lines, interpolation="nearest")
 
 
 def add_labels(ax: Any, labels: Sequence[str]) -> None:
-    """Write the names of regions where most of their pixels are, on both hemispheres."""
-    from matplotlib.patheffects import withStroke
-
+    """Write the names of regions where most of their pixels are, on both hemispheres, the first named first."""
     vertex, region, _, names = flat_map()
     inside = vertex != NO_VERTEX
     label = np.full(vertex.shape, -1, np.int64)
     label[inside] = region[vertex[inside].astype(np.int64)]
-    for number, name in enumerate(names):
-        if name.partition("_")[2] not in labels:
-            continue
-        rows, columns = np.nonzero(label == number)
-        if len(rows):
-            effect = [withStroke(linewidth=1.2, foreground="black")]
-            place = float(np.median(columns)), float(np.median(rows))
-            text = name.partition("_")[2]
-            ax.text(*place, text, color="white", fontsize=4.5, ha="center", va="center", path_effects=effect)
+    for text in dict.fromkeys(labels):
+        for number, name in enumerate(names):
+            rows, columns = np.nonzero(label == number) if name.partition("_")[2] == text else ((), ())
+            if len(rows):
+                add_name(ax, text, float(np.median(columns)), float(np.median(rows)))
 
 
 def save(figure: Figure, out: Path, formats: Sequence[str] = FORMATS, dpi: int = 300) -> list[Path]:
@@ -189,7 +195,9 @@ def _draw_volume(maps: Mapping[str, ImportanceMap], limits: tuple[float, float],
             ax.imshow(volume[:, :, z].T, origin="lower", cmap=colours, vmin=limits[0], vmax=limits[1])
             ax.set_axis_off()
         row[0].set_title(f"{TITLES.get(module, module)}, slices {', '.join(map(str, slices))}", fontsize=9, loc="left")
-    finish(figure, first, ScalarMappable(Normalize(*limits), colormaps[colours]), grid.ravel(), "")
+    finish(
+        figure, first, ScalarMappable(Normalize(*limits), colormaps[colours]), grid.ravel(), slice_sides(first.space)
+    )
     return figure
 
 

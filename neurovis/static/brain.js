@@ -39,6 +39,35 @@ export function loadFlat() {
   return flat;
 }
 
+// Which hemisphere is which, above a flat map; `seen` says whether a side is in view.
+export const SIDES = ["Left hemisphere", "Right hemisphere"];
+export function sideLine() {
+  const words = SIDES.map((text) => h("span", {}, text));
+  const node = h("p", { class: "nv-sides" }, words);
+  return { node, show: (seen = [true, true]) => words.forEach((word, i) => { word.style.visibility = seen[i] ? "" : "hidden"; }) };
+}
+
+// The same words on a saved map, in its upper corners, where the flat cortex leaves room.
+export function writeSides(pen, width) {
+  const style = getComputedStyle(document.querySelector(".nv-root"));
+  pen.save();
+  pen.fillStyle = style.getPropertyValue("--nv-ink");
+  pen.font = `400 22px ${style.fontFamily}`;
+  SIDES.forEach((text, i) => {
+    pen.textAlign = ["left", "right"][i];
+    pen.fillText(text, [12, width - 12][i], 34);
+  });
+  pen.restore();
+}
+
+// Which side of a slice is left: the first voxel axis runs to the picture's right.
+export function sliceSides(affine) {
+  if (!affine) return "Which side is left is not known: the images gave no affine.";
+  const first = affine.slice(0, 3).map((row) => row[0]);
+  if (Math.abs(first[0]) < Math.max(Math.abs(first[1]), Math.abs(first[2]))) return "The first axis of these voxels does not run between left and right.";
+  return first[0] > 0 ? "Left of the picture is the left hemisphere (neurological)." : "Left of the picture is the right hemisphere (radiological).";
+}
+
 // For each pixel the row of the measured voxel that it shows, or -1.
 function assign(map, voxels) {
   const rowOf = new Int32Array(59412).fill(-1);
@@ -72,7 +101,8 @@ export function brain() {
   const readout = h("output", { class: "nv-mono nv-hover" });
   const bar = h("div", { class: "nv-bar" }, h("span", {}, `−${LIMIT}`), h("i"), h("span", {}, `+${LIMIT} z`));
   const credit = h("p", { class: "nv-credit" });
-  const node = h("div", { class: "nv-brainbox" }, canvas, h("div", { class: "nv-barline" }, bar, readout, button("Save the fMRI pattern as PNG", "PNG", save, { class: "nv-small" })), credit);
+  const sides = sideLine().node;
+  const node = h("div", { class: "nv-brainbox" }, sides, canvas, h("div", { class: "nv-barline" }, bar, readout, button("Save the fMRI pattern as PNG", "PNG", save, { class: "nv-small" })), credit);
   let held = { run: null };
   let turn = 0;
 
@@ -104,8 +134,9 @@ export function brain() {
     ready.values = values;
     paint();
     const surface = kind === "fs_LR_32k";
+    sides.hidden = !surface;
     const seen = `${values.length.toLocaleString("en")} selected ${surface ? "vertices" : "voxels"}, z-scored BOLD, mean over repeats${run.simulated ? ", simulated" : ""}.`;
-    credit.textContent = surface ? `${seen} Surface and areas: Human Connectome Project, WU-Minn Consortium (HCP S1200 group average, MMP 1.0).` : seen;
+    credit.textContent = surface ? `${seen} Surface and areas: Human Connectome Project, WU-Minn Consortium (HCP S1200 group average, MMP 1.0).` : `${seen} ${sliceSides(run.space.affine)}`;
   }
 
   function paint() {
@@ -157,7 +188,8 @@ export function brain() {
   // What is shown, enlarged at least twice, with what is needed to read it; simulated data is named as such.
   function save() {
     const { run, clip } = state;
-    const { page, pen, height, write } = sheet(canvas, 132, Boolean(held.map));
+    const { page, pen, width, height, write } = sheet(canvas, 132, Boolean(held.map));
+    if (held.map) writeSides(pen, width);
     for (let i = 0; i < 260; i++) {
       const c = 3 * Math.round((i / 259) * 255);
       pen.fillStyle = `rgb(${table[c]} ${table[c + 1]} ${table[c + 2]})`;

@@ -4,13 +4,14 @@ import { getJSON, h, number, replace } from "./dom.js";
 import { listenToKeys } from "./player.js";
 import { current, hopeless, marks, on, start, state } from "./state.js";
 import { empty } from "./empty.js";
+import { sliceSides } from "./brain.js";
 import { brain3d } from "./brain3d.js";
 import { bars, trust } from "./cortexbars.js";
 import { controls, labelBox, paintControls } from "./cortexcontrols.js";
 import { describe, field, flat, told } from "./cortexdata.js";
 import { flatView } from "./cortexflat.js";
 import { sliceView } from "./cortexslices.js";
-import { CLIP, KINDS, MEAN, change, ends, kind, palette, remember, settle, view } from "./cortexstate.js";
+import { CLIP, KINDS, MEAN, change, colours, ends, kind, remember, settle, view } from "./cortexstate.js";
 import { computing } from "./cortexwork.js";
 import { exportsBar } from "./cortexsave.js";
 
@@ -56,11 +57,11 @@ export function mount(root, server) {
     replace(root, node);
     replace(heading, h("p", { class: "nv-note" }, "Asking what can be shown …"));
     try {
-      const [found, colours] = await Promise.all([describe(), tables || getJSON("/neurovis/cortex-colours")]);
+      const [found, hex] = await Promise.all([describe(), tables || getJSON("/neurovis/cortex-colours")]);
       if (mine !== turn) return;
       if (info && view.subject === info.subject) view.subject = found.subject; // who showed a run's own subject goes on so
       info = found;
-      tables = colours;
+      tables = hex;
     } catch (error) {
       if (mine === turn) { opened = null; tell(error.message); }
       return;
@@ -104,7 +105,7 @@ export function mount(root, server) {
     trouble.textContent = info.reason || "";
     replace(heading, h("div", {}, marks().map((mark) => h("span", { class: "nv-badge nv-warn" }, mark))), h("h2", {}, told(info)));
     choices.show(info);
-    space.textContent = flat(info) && info.space.kind !== "unknown" ? `${info.space.kind === "volume" ? `${info.space.told} ` : ""}${CREDIT}` : info.space.told;
+    space.textContent = flat(info) && info.space.kind !== "unknown" ? `${info.space.kind === "volume" ? `${info.space.told} ` : ""}${CREDIT}` : info.space.kind === "volume" ? `${info.space.told} ${sliceSides(info.space.affine)}` : info.space.told;
   }
 
   function tell(message) {
@@ -130,7 +131,7 @@ export function mount(root, server) {
     names.node.hidden = !on;
     areas.node.hidden = !on;
     view3d.node.hidden = info.space.kind === "volume";
-    const wanted = on ? surface.node : slices.node;
+    const wanted = on ? surface.whole : slices.node;
     if (stage.firstChild !== wanted) replace(stage, wanted);
   }
 
@@ -165,7 +166,7 @@ export function mount(root, server) {
   function paint() {
     if (!shown || !info) return;
     const [low, high] = ends();
-    const options = { low, high, table: colourTable(tables[view.colours[palette()]]), threshold: view.threshold, diverging: Boolean(KINDS[kind()].diverging) };
+    const options = { low, high, table: colourTable(tables[colours()]), threshold: view.threshold, diverging: Boolean(KINDS[kind()].diverging) };
     paints.show(info, tables, flat(info));
     if (flat(info)) {
       dress();

@@ -64,7 +64,7 @@ export function bars(onpoint) {
     more.hidden = rows.length <= TOP;
     more.textContent = all ? `Leading ${TOP}` : `All ${rows.length} areas`;
     save.hidden = !rows.length;
-    note.textContent = !rows.length ? "Areas are known on the HCP's cortex alone." : withIntervals
+    note.textContent = !rows.length ? "No area has a value on this map yet." : withIntervals
       ? `Bars: mean over the area's voxels (their number beside the name); line: ${OVER[rows[0].interval]}; dashed: ${loss ? "nothing lost" : "mean under the null"}${left ? "; triangle: the value that p compares with it, the area's own voxels left out of the outputs" : ""}; p: one-sided, corrected over areas (Benjamini-Hochberg).`
       : `Means of what is on the map, over each area's voxels. ${view.subject === MEAN ? "A vertex shows the mean over those subjects whose decoder reads it. " : ""}${view.subject === MEAN || view.minus ? "Intervals and p-values belong to one module of one subject: choose one to see them." : "No interval is computed for this layer."}`;
   }

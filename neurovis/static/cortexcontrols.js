@@ -1,7 +1,7 @@
 // The Cortex tab's choices: layer, module, subject, statistic, what is taken away, colours, threshold, names.
 
 import { button, h, number, replace, s } from "./dom.js";
-import { CLIP, DIVERGING, KINDS, LABELLED, MEAN, MODULES, SEQUENTIAL, change, ends, kind, palette, view } from "./cortexstate.js";
+import { CLIP, DIVERGING, KINDS, LABELLED, MEAN, MODULES, SEQUENTIAL, change, colours, ends, kind, palette, view } from "./cortexstate.js";
 
 function choice(label, id, onchange) {
   const box = h("select", { id, "aria-label": label, onchange: () => onchange(box.value) });
@@ -45,7 +45,7 @@ export function paintControls() {
   const high = h("input", { type: "number", step: 0.05, id: "nv-cx-high", "aria-label": "Upper end of the colour bar", onchange: limits });
   const band = h("i", { class: "nv-band" });
   const said = h("span", { class: "nv-note" });
-  const colours = h("select", { id: "nv-cx-colours", "aria-label": "Colours", onchange: () => { view.colours[palette()] = colours.value; change({}); } });
+  const tints = h("select", { id: "nv-cx-colours", "aria-label": "Colours", onchange: () => { view.colours[palette()] = tints.value; change({}); } });
   const threshold = h("input", { type: "range", min: 0, step: 0.01, id: "nv-cx-threshold", "aria-label": "Threshold: smaller values are not painted", oninput: () => change({ threshold: Number(threshold.value) }) });
   const cut = h("output", { class: "nv-mono" });
   const outlines = h("input", { type: "checkbox", id: "nv-cx-outlines", onchange: () => change({ outlines: outlines.checked }) });
@@ -58,18 +58,23 @@ export function paintControls() {
   const borders = h("label", { class: "nv-check" }, outlines, "area borders");
   const node = h("div", { class: "nv-paintline" },
     h("div", { class: "nv-barends" }, low, band, high, usual), said, trouble,
-    h("div", { class: "nv-tools" }, h("label", { class: "nv-thresh" }, h("span", {}, "hide below"), threshold, cut), h("label", { class: "nv-choice nv-inline" }, h("span", {}, "colours"), colours), borders, nearer, onCortex));
+    h("div", { class: "nv-tools" }, h("label", { class: "nv-thresh" }, h("span", {}, "hide below"), threshold, cut), h("label", { class: "nv-choice nv-inline" }, h("span", {}, "colours"), tints), borders, nearer, onCortex));
 
   function limits() {
     const pair = [Number(low.value), Number(high.value)];
     const rising = low.value !== "" && high.value !== "" && pair[0] < pair[1];
-    trouble.textContent = rising ? "" : "The lower end must be a number below the upper one; the bar is left as it was.";
-    if (rising) view.ends[kind()] = pair;
-    change({});
+    if (rising) {
+      view.ends[kind()] = pair;
+      return void change({});
+    }
+    [low.value, high.value] = ends();
+    trouble.textContent = `The lower end must be a number below the upper one; the bar is left at ${ends().join(" to ")}.`;
+    return undefined;
   }
 
   function show(info, tables, isFlat) {
     const [from, to] = ends();
+    trouble.textContent = ""; // told of a bar that is no longer typed
     low.value = from;
     high.value = to;
     usual.hidden = !view.ends[kind()];
@@ -77,9 +82,9 @@ export function paintControls() {
     threshold.max = KINDS[kind()].reach;
     threshold.value = view.threshold;
     cut.textContent = view.threshold ? `${KINDS[kind()].diverging ? "±" : ""}${number(view.threshold, 2)}` : "off";
-    const name = view.colours[palette()];
-    if (colours.value !== name) {
-      replace(colours, (palette() === "diverging" ? DIVERGING : SEQUENTIAL).map((one) => h("option", { value: one, selected: one === name }, one.replace("_r", ""))));
+    const name = colours();
+    if (tints.value !== name) {
+      replace(tints, (palette() === "diverging" ? DIVERGING : SEQUENTIAL).map((one) => h("option", { value: one, selected: one === name }, one.replace("_r", ""))));
     }
     if (band.dataset.colours !== name) {
       const stops = Array.from({ length: 17 }, (_, i) => `#${tables[name].slice(Math.min(255, i * 16) * 6, Math.min(255, i * 16) * 6 + 6)}`);

@@ -1,7 +1,7 @@
 // The flat cortex: a canvas that is painted by looking every pixel's vertex up, and over it borders, names, a pointer.
 
 import { h, replace, s } from "./dom.js";
-import { loadFlat } from "./brain.js";
+import { loadFlat, sideLine } from "./brain.js";
 
 export const NONE = 65535;
 const CUT = 16; // borders come in sixteenths of a pixel
@@ -52,6 +52,8 @@ export function flatView(onpoint) {
   const over = s("svg", { class: "nv-over", "aria-hidden": "true" }, lines, mark, names, cross);
   const sheet = h("div", { class: "nv-cxsheet" }, canvas, over);
   const node = h("div", { class: "nv-flatbox", id: "nv-cortex-map", tabindex: 0, role: "application", "aria-label": "Flat map of both hemispheres; arrow keys move over it" }, sheet);
+  const sides = sideLine();
+  const whole = h("div", { class: "nv-flatwhole" }, sides.node, node);
   let map = null;
   const paths = new Map();
   let marked = "";
@@ -98,14 +100,27 @@ export function flatView(onpoint) {
 
   // The part of the picture that is looked at: all of it, or what holds values and a little around.
   function frame(dense, close) {
-    const whole = { x: 0, y: 0, width: map.width, height: map.height };
-    part = close ? around(dense) || whole : whole;
+    const every = { x: 0, y: 0, width: map.width, height: map.height };
+    part = close ? around(dense) || every : every;
     moved();
     const { x, y, width, height } = part;
     node.style.aspectRatio = `${width} / ${height}`;
     node.style.maxWidth = `min(1380px, ${Math.round((72 * width) / height)}vh)`; // never taller than the window
     Object.assign(sheet.style, { width: `${(map.width / width) * 100}%`, height: `${(map.height / height) * 100}%`, left: `${(-x / width) * 100}%`, top: `${(-y / height) * 100}%` });
+    whole.style.maxWidth = node.style.maxWidth;
     node.toggleAttribute("data-close", close);
+    sides.show(["L", "R"].map((side) => holds(side)));
+  }
+
+  // Whether the part that is looked at holds any of a hemisphere.
+  function holds(side) {
+    for (let y = Math.ceil(part.y); y < part.y + part.height; y += 4) {
+      for (let x = Math.ceil(part.x); x < part.x + part.width; x += 4) {
+        const vertex = map.vertex[y * map.width + x];
+        if (vertex !== NONE && vertex !== undefined && map.names[map.region[vertex]][0] === side) return true;
+      }
+    }
+    return false;
   }
 
   function around(dense) {
@@ -198,5 +213,5 @@ export function flatView(onpoint) {
   function areasOf(name) {
     return map.short.flatMap((one, area) => (one === name ? [area] : []));
   }
-  return { node, canvas, over, open, frame, paint, decorate, markAreas, areasOf, map: () => map };
+  return { node, whole, canvas, over, open, frame, paint, decorate, markAreas, areasOf, map: () => map };
 }

@@ -1,9 +1,10 @@
 // Take it away: files that the server makes of a subject's maps, and a picture of exactly what is on the page.
 
 import { button, h } from "./dom.js";
+import { writeSides } from "./brain.js";
 import { saveCanvas, sheet } from "./charts.js";
 import { state } from "./state.js";
-import { DIVERGING, KINDS, MEAN, ends, kind, palette, view } from "./cortexstate.js";
+import { DIVERGING, KINDS, MEAN, colours, ends, kind, view } from "./cortexstate.js";
 import { flat, told } from "./cortexdata.js";
 
 const TITLES = { png: "PNG", svg: "SVG", pdf: "PDF", "dscalar.nii": "dscalar.nii", "L.func.gii": "GIFTI left", "R.func.gii": "GIFTI right", "nii.gz": "NIfTI", csv: "CSV", json: "JSON", zip: "All as ZIP" };
@@ -25,7 +26,7 @@ export function exportsBar(read) {
 
   function address(type, subject) {
     const [low, high] = kind() === "map" ? ends() : KINDS.map.ends;
-    const query = new URLSearchParams({ low, high, colours: view.colours.sequential });
+    const query = new URLSearchParams({ low, high, colours: colours("sequential") });
     for (const name of view.labels.length ? view.labels : [""]) query.append("label", name);
     const parts = [state.run.name, subject, view.statistic].map(encodeURIComponent).join("/");
     return `/neurovis/cortex/${parts}/importance.${type}?${query}`;
@@ -44,7 +45,10 @@ export function exportsBar(read) {
     const { info, surface, slices, space } = read();
     const canvas = flat(info) ? surface.canvas : slices.canvas;
     const { page, pen, width, height, write } = sheet(canvas, 150);
-    if (flat(info)) pen.drawImage(await drawn(surface.over, width, height), 0, 0);
+    if (flat(info)) {
+      pen.drawImage(await drawn(surface.over, width, height), 0, 0);
+      writeSides(pen, width);
+    }
     const table = document.querySelector(".nv-band").style.background.match(/rgb\([^)]*\)|#[0-9a-f]{6}/g);
     const band = pen.createLinearGradient(110, 0, 370, 0);
     table.forEach((colour, i) => band.addColorStop(i / (table.length - 1), colour));
@@ -52,7 +56,7 @@ export function exportsBar(read) {
     pen.fillRect(110, height + 24, 260, 18);
     const [low, high] = ends();
     write(String(low), 44, height + 42, 22);
-    write(`${high}   ${KINDS[kind()].told}${view.threshold ? `, hidden below ${DIVERGING.includes(view.colours[palette()]) ? "±" : ""}${view.threshold}` : ""}`, 384, height + 42, 22);
+    write(`${high}   ${KINDS[kind()].told}${view.threshold ? `, hidden below ${DIVERGING.includes(colours()) ? "±" : ""}${view.threshold}` : ""}`, 384, height + 42, 22);
     const mark = state.run.simulated ? "Simulated data  ·  " : "";
     write(`${mark}${state.run.dataset}  ·  ${told(info)}${view.layer === "map" ? `  ·  ${view.statistic}` : ""}`, 44, height + 86, 26, 700);
     write(space, 44, height + 124, 18);
@@ -66,7 +70,7 @@ export function exportsBar(read) {
     const live = [svg, ...svg.querySelectorAll("*")];
     [copy, ...copy.querySelectorAll("*")].forEach((one, i) => {
       const style = getComputedStyle(live[i]);
-      for (const key of ["fill", "stroke", "stroke-width", "paint-order", "font-family", "font-size", "font-weight", "display"]) one.style.setProperty(key, style.getPropertyValue(key));
+      for (const key of ["fill", "stroke", "stroke-width", "stroke-opacity", "paint-order", "font-family", "font-size", "font-weight", "display"]) one.style.setProperty(key, style.getPropertyValue(key));
     });
     copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
     copy.setAttribute("width", width);

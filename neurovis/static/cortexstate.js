@@ -7,7 +7,7 @@ export const MODULES = { anchor: "C_anchor", motion: "C_motion", holi: "C_holi",
 export const CLIP = "clip"; // the layer that is one clip's fMRI
 export const MEAN = "mean"; // in place of a subject
 export const LABELLED = ["V1", "V2", "V3", "V4", "MT", "MST", "FFC", "VVC", "PH", "LO1", "LO2", "V3A", "V6", "PHA3", "TPOJ1"];
-export const SEQUENTIAL = ["inferno", "viridis", "cividis", "magma"];
+export const SEQUENTIAL = ["YlOrRd", "inferno", "viridis", "cividis", "magma"];
 export const DIVERGING = ["PuOr_r", "RdBu_r"];
 
 // What is asked of the colour bar by kind of value: its ends, and where the slider of the threshold stops.
@@ -35,7 +35,7 @@ reading((asked) => {
     subject: asked.get("brain") || "",
     minus: asked.get("minus") || "", // "module:motion" or "subject:sub-02"
     threshold: Math.max(0, Number(asked.get("threshold")) || 0),
-    colours: { sequential: SEQUENTIAL.includes(colours) ? colours : "inferno", diverging: DIVERGING.includes(colours) ? colours : "PuOr_r" },
+    colours: { sequential: SEQUENTIAL.includes(colours) ? colours : "", diverging: DIVERGING.includes(colours) ? colours : "" }, // empty: the usual ones
     outlines: asked.get("outlines") !== "off",
     labels: asked.has("labels") ? words("labels").filter((name) => name !== "none") : [...LABELLED],
     slice: asked.has("slice") ? Number(asked.get("slice")) || 0 : null,
@@ -56,6 +56,12 @@ export function ends() {
 
 export function palette() {
   return KINDS[kind()].diverging ? "diverging" : "sequential";
+}
+
+// The colours of now. The usual ones begin near the grey of the theme's cortex, so that what matters stands out.
+export function colours(what = palette()) {
+  const usual = what === "diverging" ? "PuOr_r" : document.body.classList.contains("dark") ? "inferno" : "YlOrRd";
+  return view.colours[what] || usual;
 }
 
 // Keep what the run can show: a module, subject or statistic of another run gives way to this one's own.
@@ -95,7 +101,7 @@ export function remember() {
     minus: view.layer === "map" ? view.minus : null,
     threshold: view.threshold || null,
     limits: view.ends[kind()]?.join(","),
-    colours: unless(view.colours[palette()], palette() === "diverging" ? "PuOr_r" : "inferno"),
+    colours: view.colours[palette()],
     outlines: view.outlines ? null : "off",
     labels: unless(view.labels.join(",") || "none", LABELLED.join(",")),
     slice: view.slice,

@@ -1,6 +1,7 @@
 // How good one subject's data is: a measure on the cortex or slice by slice, its spread, the lag, splits and captions.
 
 import { button, getArray, getJSON, h, number, panel, replace } from "./dom.js";
+import { sliceSides, writeSides } from "./brain.js";
 import { csv, download, downloadSVG, saveCanvas, sheet } from "./charts.js";
 import { flatView } from "./cortexflat.js";
 import { sliceView } from "./cortexslices.js";
@@ -93,7 +94,8 @@ export function quality(work) {
       if (mine === turn) fail(error.message);
       return undefined;
     }
-    if (stage.firstChild !== (flat() ? surface : slices).node) replace(stage, (flat() ? surface : slices).node);
+    const wanted = flat() ? surface.whole : slices.node;
+    if (stage.firstChild !== wanted) replace(stage, wanted);
     paint();
     return undefined;
   }
@@ -119,7 +121,8 @@ export function quality(work) {
     } else slices.paint(dense, view, info.space.shape, choice.slice);
     const stops = Array.from({ length: 9 }, (_, i) => `#${colours[COLOURS].slice(i * 31 * 6, i * 31 * 6 + 6)}`).join(", ");
     replace(bar, h("span", { class: "nv-mono" }, number(low)), h("i", { style: `background: linear-gradient(to right, ${stops})` }), h("span", { class: "nv-mono" }, number(high)),
-      h("span", { class: "nv-note" }, chosen().key === "selected" ? "the voxels that decoders read" : `${chosen().title}; colours end at the 2nd and 98th percentile of all voxels`));
+      h("span", { class: "nv-note" }, chosen().key === "selected" ? "the voxels that decoders read" : `${chosen().title}; colours end at the 2nd and 98th percentile of all voxels`),
+      flat() ? null : h("span", { class: "nv-note" }, sliceSides(info.space.affine)));
     main.dataset.shown = shownName();
   }
 
@@ -145,7 +148,7 @@ export function quality(work) {
 
   // The map with its colour bar and what is needed to read it; simulated data is named as such.
   function saveMap() {
-    const { page, pen, height, write } = sheet(flat() ? surface.canvas : slices.canvas, 150);
+    const { page, pen, width, height, write } = sheet(flat() ? surface.canvas : slices.canvas, 150);
     const [low, high] = chosen().limits;
     const band = pen.createLinearGradient(130, 0, 390, 0);
     for (let i = 0; i < 9; i++) band.addColorStop(i / 8, `#${colours[COLOURS].slice(i * 31 * 6, i * 31 * 6 + 6)}`);
@@ -154,7 +157,8 @@ export function quality(work) {
     write(number(low), 44, height + 42, 22);
     write(`${number(high)}   ${chosen().title}`, 404, height + 42, 22);
     write(`${info.simulated ? "Simulated data  ·  " : ""}${choice.dataset} ${choice.subject}`, 44, height + 86, 26, 700);
-    if (flat()) write(CREDIT, 44, height + 124, 18);
+    if (flat()) writeSides(pen, width);
+    write(flat() ? CREDIT : sliceSides(info.space.affine), 44, height + 124, 18);
     saveCanvas(`${stem(choice.measure)}.png`, page);
   }
 

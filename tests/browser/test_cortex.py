@@ -6,6 +6,7 @@ import urllib.request
 
 import numpy as np
 import pytest
+from PIL import Image
 
 pytestmark = pytest.mark.browser
 LINK = "/?run=sample&tab=cortex&statistic=weight"
@@ -39,6 +40,21 @@ COLOURS = """async () => {
 }"""
 
 
+PANEL_DARK, PANEL_LIGHT = (0x15, 0x1A, 0x21), (255, 255, 255)
+
+
+def sides_on(path, panel) -> bool:
+    """Whether a saved flat map has words in both upper corners, ink on the panel's colour with no map among them."""
+    picture = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    corners = [picture[8:46, 4:190], picture[8:46, -190:-4]]
+    for corner in corners:
+        away = np.abs(corner - panel).max(2) > 60
+        framed = np.abs(corner - panel).max(2) > 8
+        if not 0.03 < away.mean() < 0.4 or framed[[0, -1]].any():
+            return False
+    return True
+
+
 def painted(page) -> int:
     return int(page.locator("#nv-cortex-canvas").get_attribute("data-painted"))
 
@@ -49,16 +65,19 @@ def values(address: str, subject: str = "sub-01") -> tuple[np.ndarray, np.ndarra
     return rows[0].view("<i4"), rows[1:]
 
 
-def test_a_map_is_computed_painted_as_matplotlib_would_and_read_under_the_pointer(served_cortex, visit):
+@pytest.mark.parametrize(("dark", "usual"), [(False, "YlOrRd"), (True, "inferno")])
+def test_a_map_is_computed_painted_as_matplotlib_would_and_read_under_the_pointer(served_cortex, visit, dark, usual):
     from matplotlib import colormaps
 
-    page = visit(f"{served_cortex}{LINK}", ready=READY)
+    page = visit(f"{served_cortex}{LINK}", dark=dark, ready=READY)
     ids, rows = values(served_cortex)
     seen = page.evaluate(COLOURS)
     assert len(seen) > 30
     for vertex, (value, *colour) in seen.items():
         assert value == pytest.approx(rows[0][ids == int(vertex)][0])
-        assert colour == list(colormaps["inferno"]((value - 0.25) / 0.5, bytes=True)[:3])
+        assert colour == list(colormaps[usual]((value - 0.25) / 0.5, bytes=True)[:3])
+    assert page.locator("#nv-cx-colours").input_value() == usual and "colours=" not in page.url
+    assert f"colours={usual}" in page.locator("a[data-kind=pdf]").get_attribute("href")
     place = page.evaluate(FIND)
     page.mouse.move(place["x"], place["y"])
     read = page.locator("#nv-cortex-readout").inner_text()
@@ -93,6 +112,11 @@ def test_threshold_colours_ends_and_names_repaint_without_the_server_and_live_in
     page.locator("#nv-cx-low").fill("2")
     page.locator("#nv-cx-low").press("Enter")
     page.get_by_text("The lower end must be a number below").wait_for()
+    assert page.locator("#nv-cx-low").input_value() == "0.25"
+    page.get_by_role("button", name="Back to the usual ends").click()
+    page.get_by_text("The lower end must be a number below").wait_for(state="detached")
+    page.locator("#nv-cx-high").fill("0.9")
+    page.locator("#nv-cx-high").press("Enter")
     page.locator("#nv-cx-outlines").uncheck()
     page.get_by_text("Names on the map").click()
     page.locator("#nv-cx-label").fill("pfm")
@@ -145,16 +169,49 @@ def test_files_are_saved_and_the_view_fits_a_phone(served_cortex, visit):
     with page.expect_download() as download:
         page.get_by_role("button", name="Save exactly this map as PNG").click()
     assert download.value.suggested_filename == "sample_cortex_C_anchor-sub-01_weight_simulated.png"
-    with open(download.value.path(), "rb") as file:
-        assert file.read(4) == b"\x89PNG"
+    assert sides_on(download.value.path(), PANEL_DARK)
     page.locator(".nv-trust summary").click()
     assert "|W(k, v)|" in page.locator(".nv-equation").inner_text()
     panel = page.locator("#nv-cortex-3d")
     assert panel.count() == 1
 
 
+@pytest.mark.parametrize(("width", "dark"), [(1440, False), (390, True)])
+def test_every_flat_map_names_its_sides_and_no_name_covers_another(served_cortex, visit, width, dark):
+    page = visit(f"{served_cortex}{LINK}", width, 844, dark, ready=READY)
+    for close in (False, True):
+        page.locator("#nv-cx-close").set_checked(close)
+        left, right = (
+            page.locator(".nv-flatwhole").get_by_text(f"{side} hemisphere").bounding_box() for side in ("Left", "Right")
+        )
+        box = page.locator("#nv-cortex-map").bounding_box()
+        assert left["x"] + left["width"] < right["x"] and left["y"] + left["height"] <= box["y"] + 1
+        assert box["x"] - 1 <= left["x"] and right["x"] + right["width"] <= box["x"] + box["width"] + 1
+        names = page.eval_on_selector_all(
+            ".nv-names text",
+            "all => all.map(one => [one.getBoundingClientRect(), one.textContent])"
+            "    .map(([b, name]) => [b.left, b.right, b.top, b.bottom, name])",
+        )
+        assert len(names) >= 6
+        for i, (x0, x1, y0, y1, name) in enumerate(names):
+            for left0, right1, top0, bottom1, other in names[:i]:
+                # A glyph's box has room above and below its ink, of which a quarter may be shared.
+                slack = (y1 - y0) / 4
+                apart = x0 >= right1 or left0 >= x1 or y0 + slack >= bottom1 or top0 + slack >= y1
+                assert apart, f"{name} covers {other}"
+    page.goto(f"{served_cortex}/?run=sample")
+    page.wait_for_selector(".nv-brain[data-clip]")
+    sides = page.locator(".nv-brainbox .nv-sides span")
+    assert sides.all_inner_texts() == ["Left hemisphere", "Right hemisphere"]
+    assert sides.first.bounding_box()["y"] < page.locator(".nv-brain").bounding_box()["y"]
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save the fMRI pattern as PNG").click()
+    assert sides_on(download.value.path(), PANEL_DARK if dark else PANEL_LIGHT)
+
+
 def test_a_slow_statistic_waits_for_a_word_and_a_computation_can_be_stopped(served_cortex, visit):
     page = visit(f"{served_cortex}/?run=sample&tab=cortex&statistic=permutation", ready="#nv-cortex-work button")
+    assert page.locator(".nv-rois + .nv-note").inner_text() == "No area has a value on this map yet."
     page.get_by_role("button", name="Compute it").click()
     page.wait_for_selector("#nv-cortex-work:has-text('Computing')")
     page.get_by_role("button", name="Stop computing").click()
@@ -168,7 +225,8 @@ def test_what_cannot_be_shown_says_why_and_the_page_goes_on(served_cortex, visit
     assert "imported from videos" in page.locator(".nv-cxtrouble").inner_text()
     page.evaluate("window.neurovis.open('volume')")
     page.wait_for_selector(".nv-slicecanvas[data-painted='1']")
-    assert "slice by slice" in page.locator(".nv-cxmain .nv-credit").inner_text()
+    told = page.locator(".nv-cxmain .nv-credit").inner_text()
+    assert "slice by slice" in told and "Which side is left is not known" in told
     page.get_by_label("Slice", exact=True).fill("2")
     page.locator("#nv-cortex-slices").focus()
     page.keyboard.press("ArrowUp")

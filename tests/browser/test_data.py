@@ -69,6 +69,9 @@ def test_a_study_is_examined_imported_and_its_quality_is_seen(served_data, visit
     with Image.open(download.value.path()) as picture:  # the map at a whole scale, and what it shows written below it
         assert picture.width % width == 0
         assert picture.height == height * picture.width // width + 150
+        corners = [picture.convert("L").crop((x, 8, x + 186, 46)) for x in (4, picture.width - 190)]
+        assert all(corner.getextrema()[0] < 90 for corner in corners)  # which side is left, and which right
+    assert page.locator(".nv-quality .nv-sides").inner_text().split("\n") == ["Left hemisphere", "Right hemisphere"]
     page.locator("[data-name=my-films]").get_by_role("link", name="Open in Train").click()
     page.locator("#nv-train-dataset").wait_for()
     assert page.locator("#nv-train-dataset").input_value() == "my-films"

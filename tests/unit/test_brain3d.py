@@ -4,13 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from itertools import combinations
 
 import numpy as np
 import pytest
 
 from neurovis import brain3d, brain3d_routes, brain3d_subject
 from neurovis.flatmap import NO_VERTEX
-from neurovis.importance_figure import LIMITS, draw, flat_map
+from neurovis.importance_figure import COLOURS, LIMITS, draw, flat_map
+from neurovis.mapnames import SIDES
 from neurovis.outlines import region_polygons, rings
 from neurovis.routes import _sentence
 from neurovis.security import FRAMED, Guard
@@ -125,7 +127,7 @@ def test_three_engines_give_a_vertex_the_same_colour(cache):
     points, faces = (array.data for array in surface.darrays[:2])
     # nilearn colours faces: those are compared whose corners have one value, at the first corner of each.
     figure = plotting.plot_surf(
-        [points, faces], np.nan_to_num(values), cmap="inferno", vmin=limits[0], vmax=limits[1], colorbar=False
+        [points, faces], np.nan_to_num(values), cmap=COLOURS, vmin=limits[0], vmax=limits[1], colorbar=False
     )
     (mesh,) = figure.axes[0].collections
     nilearns = np.asarray(mesh._facecolor3d)[:, :3]
@@ -140,7 +142,7 @@ def test_three_engines_give_a_vertex_the_same_colour(cache):
 
     with brain3d_subject.pycortex(cache) as cortex:
         full = brain3d_subject.on_mesh(found.scaled, found.voxel_ids)
-        view = cortex.Vertex(full, brain3d_subject.SUBJECT, cmap="inferno", vmin=limits[0], vmax=limits[1])
+        view = cortex.Vertex(full, brain3d_subject.SUBJECT, cmap=COLOURS, vmin=limits[0], vmax=limits[1])
         pycortexs = view.raw.vertices[0, :N_MESH, :3] / 255
 
     corners = values[faces]
@@ -158,6 +160,9 @@ def test_pycortex_draws_the_figure_with_our_outlines(maps, cache):
     (borders,) = panels[0].collections
     names = [text.get_text() for text in panels[0].texts]
     assert len(borders.get_segments()) >= 360 and names.count("V1") == 2
+    assert [name for name in names if name in SIDES] == list(SIDES)
+    around = {text: text.get_window_extent() for text in panels[0].texts}
+    assert not [(a, b) for a, b in combinations(around, 2) if around[a].overlaps(around[b])]
     left, right = panels[0].get_xlim()
     assert all(left <= ring[:, 0].min() and ring[:, 0].max() <= right for ring in borders.get_segments())
 

@@ -241,7 +241,8 @@ def test_quality_tells_counts_splits_and_what_was_not_measured(datasets):
     assert runs["test"] == [("test1", N_CLIPS)]
     assert len(runs["train"]) + len(runs["val"]) == 7
     assert blocks["missing"]["noise_ceiling"] == "no test run was recorded twice"
-    assert blocks["space"] == {"kind": "volume", "shape": list(SHAPE)}
+    assert blocks["space"]["kind"] == "volume" and blocks["space"]["shape"] == list(SHAPE)
+    assert np.asarray(blocks["space"]["affine"]).shape == (4, 4) and films["space"]["affine"] is None
     json.dumps([films, blocks], allow_nan=False)
 
 
