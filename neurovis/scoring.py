@@ -46,7 +46,8 @@ class Job:
         total = sum(len(place.source.clip_ids) for place in self.runs.values())
         return {
             "state": self.state, "message": self.message, "run": self.current, "trial": self.trial,
-            "runs": list(self.runs), "conventions": self._conventions(), "done": sum(self.done.values()), "total": total, "errors": self.errors,
+            "runs": list(self.runs), "conventions": self._conventions(),
+            "done": sum(self.done.values()), "total": total, "errors": self.errors,
             "notes": self.notes, "seconds": round((self.ended or time.time()) - self.started, 1),
             "left": self._left(total),
         }  # fmt: skip
