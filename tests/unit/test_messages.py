@@ -31,9 +31,7 @@ def test_an_unknown_subject_is_answered_with_the_subjects(home):
 
 
 def test_an_unknown_field_is_named_with_the_fields_where_it_stands():
-    start = (
-        r"^mine\.yaml: no field is called `preset`; a preset is named by `method`; the fields are dataset, "
-    )
+    start = r"^mine\.yaml: no field is called `preset`; a preset is named by `method`; the fields are dataset, "
     with pytest.raises(ConfigError, match=start):
         parse_config({"dataset": "phantom", "preset": "semvideo-tiny"}, "mine.yaml")
     with pytest.raises(ConfigError, match=r"`sad\.finetune\.epoch`; the fields there are epochs, batch_size, "):
