@@ -46,10 +46,15 @@ class Job:
         total = sum(len(place.source.clip_ids) for place in self.runs.values())
         return {
             "state": self.state, "message": self.message, "run": self.current, "trial": self.trial,
-            "runs": list(self.runs), "done": sum(self.done.values()), "total": total, "errors": self.errors,
+            "runs": list(self.runs), "conventions": self._conventions(),
+            "done": sum(self.done.values()), "total": total, "errors": self.errors,
             "notes": self.notes, "seconds": round((self.ended or time.time()) - self.started, 1),
             "left": self._left(total),
         }  # fmt: skip
+
+    def _conventions(self) -> list[str]:
+        """Return the conventions that are scored, which are the same for all runs of an evaluation."""
+        return list(next((place.settings.conventions for place in self.runs.values()), ()))
 
     def _left(self, total: int) -> float | None:
         """Estimate the seconds left from the pace since the first clip, which also loads the judges."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.cli import quiet_libraries
-from pipeline.errors import NeuroVisError, ResourceError
+from pipeline.errors import ConfigError, NeuroVisError, ResourceError
 from pipeline.paths import home as working_folder
 
 if TYPE_CHECKING:
@@ -112,6 +112,8 @@ def _quiet_environment(scratch: Path) -> None:
 
 def _listen(host: str, port: int) -> socket.socket:
     """Bind the port at once, so that a busy one is said before anything slow is loaded."""
+    if not 0 <= port <= 65535:  # some systems would take it modulo 65536 and listen elsewhere
+        raise ConfigError(f"--port: must lie in 0..65535 (0: a free one), got {port}; leave it out for 7860")
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         # asyncio switches off Nagle's algorithm (40 ms an answer on a kept connection) only where TCP is named.

@@ -175,7 +175,7 @@ app.command()(weights)
 
 @app.command()
 def ablate(
-    folder: Annotated[Path, typer.Argument(help="Run folder, such as reconstruct writes")],
+    run_: Annotated[str, typer.Argument(metavar="RUN", help="Run folder, such as reconstruct writes, or name")],
     without: Annotated[
         list[str] | None, typer.Option(help="Parts to leave out: anchor,holi; repeat it; default each part alone")
     ] = None,
@@ -185,10 +185,12 @@ def ablate(
     """Render and score all clips of a run with parts left out; what is there already is kept."""
     from pipeline.ablate import SINGLE
     from pipeline.ablate import ablate as work
+    from pipeline.named import find_run
     from pipeline.paths import home as working_folder
     from pipeline.runs import Run, read_manifest, variant_name
 
     wanted = [variant_name(parse_words(w, PARTS, "--without")) for w in without] if without else list(SINGLE)
+    folder = find_run(run_, home)
     found = Run.open(folder, extra=working_folder(home) / "renders" / read_manifest(folder).name)
     with progress_bar("ablate") as tell:
         scores = work(found, wanted, tell)
@@ -273,6 +275,7 @@ def evaluate(
     """Score runs or two folders of clips, with chance, intervals, controls and tests; goes on where it stopped."""
     from pipeline.evaluate.command import Request, evaluate_all
     from pipeline.evaluate.settings import Settings, parse_convention
+    from pipeline.named import find_run
 
     chosen = parse_words(variants)
     if not chosen:
@@ -281,8 +284,10 @@ def evaluate(
         conventions=parse_convention(convention), variants=chosen, controls=controls, judges=parse_words(judges),
         shuffle=shuffle, vbench=vbench, seed=seed,
     )  # fmt: skip
+    named = tuple(str(find_run(run_, home)) for run_ in runs or ())
+    versus = None if against is None else str(find_run(against, home))
     request = Request(
-        tuple(runs or ()), truth, recon, against, fps_truth, fps_recon, budget=budget or budget_clips is not None,
+        named, truth, recon, versus, fps_truth, fps_recon, budget=budget or budget_clips is not None,
         budget_clips=budget_clips, captions=captions, decoded_captions=decoded_captions,
     )  # fmt: skip
     with progress_bar("evaluate") as tell:

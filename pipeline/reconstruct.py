@@ -80,8 +80,11 @@ def reconstruct(
     ------
     ConfigError, DataError, CheckpointError, ResourceError, WeightsError
     """
-    from pipeline.data import load
+    from pipeline.data import describe, load
 
+    known_subjects = describe(dataset, home).subject_names
+    if known_subjects and subject not in known_subjects:
+        raise ConfigError(f"{dataset}: no subject is called {subject!r}; there are {', '.join(known_subjects)}")
     rendering = (rendering or Rendering()).at(home)
     folder = _checkpoint(dataset, subject, checkpoint, rendering.profile)
     world, cvr = rendering.load()
@@ -89,7 +92,8 @@ def reconstruct(
     everything = load(dataset, subject, "test", home)
     bad = [i for i in clips if not 0 <= i < len(everything)]
     if bad or not clips:
-        raise ConfigError(f"{dataset} {subject}: clips must lie in 0..{len(everything) - 1}, got {bad or 'none'}")
+        got = f"{len(bad)} of {len(clips)} outside, the first {bad[0]}" if bad else "none"
+        raise ConfigError(f"{dataset} {subject}: test clips must lie in 0..{len(everything) - 1}, got {got}")
     clipset = decode(everything.take(np.asarray(clips)), folder, world.device)
     cvr.check(clipset.cues, len(clipset), without)
     known = load(dataset, subject, "train", home).captions

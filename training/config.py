@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -154,7 +154,7 @@ def replace(config: Config, overrides: dict[str, Any]) -> Config:
     try:
         return type(config).model_validate(merge(config.model_dump(), overrides))
     except ValidationError as error:
-        raise ConfigError(_first(error, type(config).__name__)) from error
+        raise ConfigError(_first(error, type(config).__name__, type(config))) from error
 
 
 def read_config(path: Path) -> TrainingConfig:
@@ -194,11 +194,25 @@ def parse_config(value: dict[str, Any], who: str) -> TrainingConfig:
     try:
         return TrainingConfig.model_validate(value)
     except ValidationError as error:
-        raise ConfigError(_first(error, who)) from error
+        raise ConfigError(_first(error, who, TrainingConfig)) from error
 
 
-def _first(error: ValidationError, who: str) -> str:
+def _first(error: ValidationError, who: str, model: type[BaseModel]) -> str:
     """Return one sentence about the first thing wrong."""
     problem = error.errors()[0]
     field = ".".join(str(part) for part in problem["loc"]) or "config"
+    if problem["type"] == "extra_forbidden":
+        return f"{who}: no field is called `{field}`; {_fields(model, problem['loc'])}"
     return f"{who}: {field}: {problem['msg']}, got {problem.get('input')!r}; mend that field"
+
+
+def _fields(model: type[BaseModel], place: tuple[int | str, ...]) -> str:
+    """Say which fields stand where an unknown one was found, and first what a preset is called."""
+    for part in place[:-1]:
+        kind = model.model_fields[str(part)].annotation
+        inner = [one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, BaseModel)]
+        model = inner[0] if inner else model
+    names = ", ".join(model.model_fields)
+    if place[-1] == "preset" and "method" in model.model_fields:
+        return f"a preset is named by `method`; the fields are {names}"
+    return f"the fields there are {names}"

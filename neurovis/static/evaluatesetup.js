@@ -10,6 +10,14 @@ const WORKING = ["running"];
 
 export const pace = (seconds) => (seconds < 1.5 ? "about a second" : seconds < 90 ? `about ${Math.round(seconds)} s` : seconds < 5400 ? `about ${Math.round(seconds / 60)} min` : `about ${(seconds / 3600).toFixed(1)} h`);
 
+const spoken = (conventions) => `${conventions.join(" and ")} ${conventions.length > 1 ? "conventions" : "convention"}`;
+
+// Whether an evaluation is of what is chosen here; runs that were scored before are not part of it.
+function sameJob(job) {
+  const chosen = choice.convention === "both" ? ["corrected", "paper"] : [choice.convention];
+  return job.runs.every((name) => choice.runs.includes(name)) && chosen.length === job.conventions.length && chosen.every((one) => job.conventions.includes(one));
+}
+
 export function setup(server, changed, ended) {
   const runs = h("div", { class: "nv-evalruns" });
   const options = h("div", { class: "nv-evaloptions" });
@@ -172,6 +180,7 @@ export function setup(server, changed, ended) {
   const progress = h("progress", { "aria-label": "Clips scored" });
   const counted = h("span", { class: "nv-mono nv-evalcount" });
   const message = h("span", { class: "nv-note" });
+  const atWork = h("span", { class: "nv-note nv-atwork" });
   const halt = button("Stop; finished clips are kept", "Stop", () => server.stop({}).catch(() => {}), { class: "nv-small" });
 
   function drawJob() {
@@ -181,7 +190,14 @@ export function setup(server, changed, ended) {
     else progress.removeAttribute("value");
     counted.textContent = `${job.trial || !job.total ? "" : `${job.done} of ${job.total} clips · `}${Math.round(job.seconds)} s${left}`;
     message.textContent = [job.run, job.message].filter(Boolean).join(": ");
-    if (halt.parentNode !== bar) replace(bar, progress, counted, halt, message);
+    // Another page may have started it, of other runs than the ones that are ticked on this one.
+    const what = job.runs?.length ? `${job.runs.join(", ")}; ${spoken(job.conventions)}` : "";
+    const other = what && !sameJob(job) ? " Not what is chosen here: one evaluation is at work at a time." : "";
+    replace(atWork, what ? [`${job.trial ? "Timing" : "Scoring"} now: `, h("b", {}, what), `.${other}`] : null);
+    const label = what ? `Stop scoring ${what}; finished clips are kept` : "Stop; finished clips are kept";
+    halt.setAttribute("aria-label", label);
+    halt.title = label;
+    if (halt.parentNode !== bar) replace(bar, atWork, progress, counted, halt, message);
     return undefined;
   }
 

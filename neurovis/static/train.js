@@ -44,6 +44,8 @@ export function mount(root, server) {
   let chosen = null;
   let looking = false;
   let timer = 0;
+  const busy = new Set(); // buttons whose answer is awaited
+  let changes = 0; // that the user made to the form
   jobBody.hidden = true;
 
   async function open() {
@@ -52,7 +54,7 @@ export function mount(root, server) {
     if (!facts) {
       try {
         facts = await getJSON("/neurovis/train/form");
-        form = trainForm(facts, (wrong) => { begin.disabled = measure.disabled = Boolean(wrong) || !server; expected.textContent = ""; });
+        form = trainForm(facts, formTold);
         form.setTaken(jobs.map((job) => job.title));
         replace(formBox, form.node);
       } catch (error) {
@@ -60,6 +62,14 @@ export function mount(root, server) {
       }
     }
     look();
+  }
+
+  // An estimate holds until the user changes the form; that a job came or went is no such change.
+  function formTold(wrong, changed) {
+    for (const one of [begin, measure]) one.disabled = busy.has(one) || Boolean(wrong) || !server;
+    if (!changed) return;
+    changes += 1;
+    expected.textContent = "";
   }
 
   async function look() {
@@ -78,7 +88,7 @@ export function mount(root, server) {
 
   async function refresh() {
     jobs = await getJSON("/neurovis/train/jobs");
-    form?.setTaken(jobs.map((job) => job.title));
+    if (!busy.has(begin)) form?.setTaken(jobs.map((job) => job.title));
     const simulated = (job) => facts?.datasets.find((one) => one.name === job.config.dataset)?.simulated;
     table.draw(jobs, simulated);
     const wanted = jobs.find((job) => job.id === chosen) ?? jobs.find((job) => job.state === "running") ?? jobs[0];
@@ -120,9 +130,8 @@ export function mount(root, server) {
     refresh().catch(() => {});
   }
 
-  async function ask(work, node) {
+  async function ask(work) {
     trouble.textContent = "";
-    if (node) node.disabled = true;
     try {
       const found = await work();
       if (found.error) trouble.textContent = found.error;
@@ -130,20 +139,31 @@ export function mount(root, server) {
     } catch (error) {
       trouble.textContent = `The server did not answer: ${error.message}`;
       return null;
-    } finally {
-      if (node) node.disabled = false;
     }
   }
 
+  // Ask about what the form holds; the button rests until the answer is there.
+  async function askForm(node, call) {
+    busy.add(node);
+    node.disabled = true;
+    const found = await ask(() => call(form.values()));
+    busy.delete(node);
+    formTold(form.problems(), false);
+    return found;
+  }
+
   async function send() {
-    const job = await ask(() => server.start(form.values()), begin);
-    if (job) choose(job.id);
-    begin.disabled = Boolean(form.problems());
+    const job = await askForm(begin, (values) => server.start(values));
+    if (!job) return;
+    form.used([...jobs.map((one) => one.title), job.title]);
+    choose(job.id);
   }
 
   async function estimate() {
+    const before = changes;
     expected.textContent = "Some steps are tried on some of the clips; this takes up to a minute …";
-    const found = await ask(() => server.estimate(form.values()), measure);
+    const found = await askForm(measure, (values) => server.estimate(values));
+    if (before !== changes) return void (expected.textContent = "The form was changed while this was measured; estimate again.");
     if (!found) return void (expected.textContent = "");
     const steps = Object.entries(found.steps).filter(([, s]) => s).map(([kind, s]) => `${kind.toUpperCase()} ${number(s * 1000, 0)} ms a step`).join(", ");
     replace(expected, h("b", {}, `About ${clockTime(found.seconds)}`), `, ${bytes(found.memory)} of memory (${bytes(found.free_memory)} free), ${bytes(found.disk)} on disk (${bytes(found.free_disk)} free). `,

@@ -135,13 +135,15 @@ function chips(legend, names, tell, told = "") {
   return { node, value: () => (chosen().length === names.length ? [] : chosen()) };
 }
 
+// `tell(wrong, changed)` is called with what is wrong, or "", and whether the user changed something.
 export function trainForm(facts, tell) {
   const option = (value, text, chosen) => h("option", { value, selected: chosen }, text);
-  const name = h("input", { type: "text", id: "nv-train-name", autocomplete: "off", spellcheck: "false", maxlength: 64, oninput: () => { named = true; update(); } });
+  const name = h("input", { type: "text", id: "nv-train-name", autocomplete: "off", spellcheck: "false", maxlength: 64, "aria-describedby": "nv-train-name-wrong", oninput: () => { named = true; update(); } });
+  const nameWrong = h("small", { class: "nv-wrong", id: "nv-train-name-wrong", role: "alert" });
   const asked = new URLSearchParams(window.neurovisAddress ?? location.search).get("dataset");
   const opened = facts.datasets.some((one) => one.name === asked) ? asked : "phantom";
-  const dataset = h("select", { id: "nv-train-dataset", onchange: () => { drawSubjects(); suggest(); } }, facts.datasets.map((one) => option(one.name, `${one.title} (${one.name})`, one.name === opened)));
-  const method = h("select", { id: "nv-train-method", onchange: () => { choosePreset(); suggest(); } }, facts.presets.map((one) => option(one.name, one.name, one.name === "semvideo-phantom")));
+  const dataset = h("select", { id: "nv-train-dataset", onchange: () => { drawSubjects(); suggest(); update(); } }, facts.datasets.map((one) => option(one.name, `${one.title} (${one.name})`, one.name === opened)));
+  const method = h("select", { id: "nv-train-method", onchange: () => { suggest(); choosePreset(); } }, facts.presets.map((one) => option(one.name, one.name, one.name === "semvideo-phantom")));
   const device = h("select", { id: "nv-train-device", onchange: () => update() }, facts.devices.map((one) => option(one, one, false)));
   const about = h("small", {});
   const datasetTold = h("small", {});
@@ -161,7 +163,7 @@ export function trainForm(facts, tell) {
   const node = h("div", { class: "nv-trainform" },
     h("div", { class: "nv-fieldset" },
       line("Data set", dataset, datasetTold), people, line("Preset", method, about), stages.node,
-      line("Device", device), line("Name", name, h("small", {}, "names the run's folder; a-z, 0-9, dot, dash"))),
+      line("Device", device), line("Name", name, h("small", {}, "names the run's folder; a-z, 0-9, dot, dash"), nameWrong)),
     h("details", { class: "nv-plan" }, h("summary", {}, h("b", {}, "How it is trained")), plan.node), more,
     h("details", {}, h("summary", {}, h("b", {}, "More")), own.node), wrong);
 
@@ -190,29 +192,44 @@ export function trainForm(facts, tell) {
       replace(network, h("p", { class: "nv-note nv-broken" }, error.message));
     }
   }
-  // A name that no run has yet.
-  function suggest() {
-    if (!named || taken.has(name.value)) {
-      const stem = `${dataset.value}-${method.value.replace("semvideo-", "")}`;
-      let n = 1;
-      while (taken.has(`${stem}-${n}`)) n += 1;
-      name.value = `${stem}-${n}`;
-      named = false;
-    }
-    update();
+  // A name that no run has yet, in place of one that the user has not typed; a typed one is left, and refused if taken.
+  function suggest(stem = `${dataset.value}-${method.value.replace("semvideo-", "")}`) {
+    if (named) return;
+    let n = 1;
+    while (taken.has(`${stem}-${n}`)) n += 1;
+    name.value = `${stem}-${n}`;
+  }
+  function nameProblem() {
+    if (!/^[a-z0-9][a-z0-9._-]{0,63}$/.test(name.value)) return "name: must be of a-z, 0-9, dot, dash and underscore";
+    return taken.has(name.value) ? `name: ${name.value} is taken; choose another` : "";
   }
   function problems() {
-    if (!/^[a-z0-9][a-z0-9._-]{0,63}$/.test(name.value)) return "name: must be of a-z, 0-9, dot, dash and underscore";
-    if (taken.has(name.value)) return `name: ${name.value} is taken; choose another`;
+    if (nameProblem()) return nameProblem();
     if (stages.value().includes("mad") && !stages.value().includes("motion")) return "stages: mad needs motion";
     return plan.wrong() || networks?.wrong() || own.wrong();
   }
-  function update() {
+  function update(changed = true) {
     const found = problems();
     wrong.textContent = found;
+    nameWrong.textContent = nameProblem();
+    name.setAttribute("aria-invalid", Boolean(nameProblem()));
     plan.count();
     networks?.count();
-    tell(found);
+    tell(found, changed);
+  }
+  // Jobs come and go while the form is open: that changes which names are free, and nothing that the user has set.
+  function setTaken(names) {
+    if (names.length === taken.size && names.every((one) => taken.has(one))) return;
+    taken = new Set(names);
+    if (taken.has(name.value)) suggest();
+    update(false);
+  }
+  // The name went to a job: the next one is counted up from it, and may be typed over.
+  function used(names) {
+    named = false;
+    taken = new Set(names);
+    suggest(name.value.replace(/-\d+$/, "").slice(0, 58));
+    update(false);
   }
   function values() {
     return { name: name.value, dataset: dataset.value, subjects: subjects.value(), method: method.value, stages: stages.value(), device: device.value,
@@ -220,7 +237,7 @@ export function trainForm(facts, tell) {
   }
   own.reset({});
   drawSubjects();
-  choosePreset();
   suggest();
-  return { node, values, problems, setTaken(names) { taken = new Set(names); suggest(); } };
+  choosePreset();
+  return { node, values, problems, setTaken, used };
 }

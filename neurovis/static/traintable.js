@@ -18,7 +18,7 @@ export function jobTable({ choose, act, compare }) {
   const said = h("p", { class: "nv-note nv-broken", role: "alert" });
   const hint = h("p", { class: "nv-note" }, "Tick two trainings to see which of their settings differ.");
   const node = h("div", { class: "nv-tablebox nv-jobs" }, h("div", { class: "nv-scroll", tabindex: 0, role: "region", "aria-label": "Jobs" }, h("table", {},
-    h("thead", {}, h("tr", {}, ["Job", "State", "Data", "Preset", "How far", "Held-out score", ""].map((name) => h("th", {}, name)))), body)), hint, said);
+    h("thead", {}, h("tr", {}, ["Job", "State", "Data", "Preset", "How far", "Held-out score"].map((name) => h("th", {}, name)))), body)), hint, said);
   const rows = new Map();
   let ticked = [];
 
@@ -29,7 +29,7 @@ export function jobTable({ choose, act, compare }) {
     const word = (name, label, wanted) => Object.assign(button(`${label} job ${job.id}`, label, (event) => run(event.currentTarget, name), { class: "nv-small" }), { wanted });
     const actions = [word("cancel", "Cancel", (one) => one.state === "queued" || one.state === "running"), word("resume", "Resume", ended)];
     const links = h("span", { class: "nv-joblinks" });
-    const line = h("tr", { "data-job": job.id }, h("th", {}, h("div", {}, tick, open)), Object.values(cells), h("td", {}, h("div", { class: "nv-joblinks" }, actions, links)));
+    const line = h("tr", { "data-job": job.id }, h("th", {}, h("div", {}, tick, open), h("div", { class: "nv-joblinks" }, actions, links)), Object.values(cells));
     let now = job;
     async function run(target, name) {
       target.disabled = true;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 
 import pytest
 
@@ -48,11 +49,18 @@ def test_a_run_is_scored_from_the_tab_and_leads_to_its_clips(served, visit):
 
 
 def test_two_runs_are_tested_in_pairs_stopped_gone_on_with_and_fit_a_phone(served, visit):
+    second = visit(f"{served}{LINK}&runs=bb-phantom&convention=paper", ready=READY)
     page = visit(f"{served}{LINK}&runs=bb-phantom,yy-live&convention=corrected", 390, 844, True, ready=READY)
     page.locator(".nv-evalruns [data-run=aa-phantom] input").check()
     page.get_by_role("button", name="Score", exact=True).or_(page.get_by_role("button", name="Go on scoring")).click()
     page.wait_for_function("/[1-9]\\d* of /.test(document.querySelector('.nv-evalcount')?.textContent)")
-    page.get_by_role("button", name="Stop; finished clips are kept").click()
+    assert "Not what is chosen" not in page.locator(".nv-atwork").inner_text()
+    second.get_by_role("button", name="Score", exact=True).click()
+    second.wait_for_selector(".nv-atwork b")
+    told = second.locator(".nv-atwork").inner_text()
+    assert "yy-live, aa-phantom; corrected convention. Not what is chosen here" in told
+    second.close()
+    page.get_by_role("button", name=re.compile("^Stop scoring .*yy-live, aa-phantom; corrected convention")).click()
     page.get_by_role("alert").wait_for()
     assert "finished are kept" in page.get_by_role("alert").inner_text()
     page.locator(".nv-evalruns [data-run=yy-live] input").uncheck()

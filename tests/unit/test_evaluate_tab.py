@@ -128,6 +128,7 @@ def test_scoring_in_a_child_process_tells_its_progress_and_can_be_stopped_and_go
     assert scoring.start(replace(choice, runs=(TWO,)))["runs"] == [ONE]  # one at a time
     while scoring.status()["state"] == "running" and not scoring.status()["done"]:
         time.sleep(0.05)
+    assert scoring.status()["conventions"] == ["corrected"]
     scoring.stop()
     stopped = wait(scoring)
     assert stopped["state"] == "stopped"

@@ -130,6 +130,18 @@ def test_a_busy_port_is_one_line_and_status_2(tmp_path):
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.parametrize("port", [-1, 65536, 99_999_999])
+def test_a_port_that_no_machine_has_is_refused(port, capsys, monkeypatch):
+    from neurovis import server
+
+    monkeypatch.setattr(server, "_end_in_order", lambda: None)  # the tests keep their own answer to signals
+    monkeypatch.setattr(server, "_serve", lambda *_: pytest.fail("it listens on another port"))
+    assert server.main(["--port", str(port)]) == 2
+    assert capsys.readouterr().err == (
+        f"error: --port: must lie in 0..65535 (0: a free one), got {port}; leave it out for 7860\n"
+    )
+
+
 def test_answers_on_a_kept_connection_are_not_held_back():
     import asyncio
 

@@ -90,6 +90,7 @@ def logs(
     number: Number,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends")] = False,
     home: Home = None,
+    as_json: Json = False,
 ) -> None:
     """Show what a job did and wrote."""
     from pipeline.paths import home as working_folder
@@ -105,11 +106,12 @@ def logs(
             lines = [line for line in lines if line["kind"] != "output"]
         for line in lines[shown:]:
             stamp = time.strftime("%H:%M:%S", time.localtime(line["time"])) if line["time"] else " " * 8
-            say(f"{stamp}  {line['text']}")
+            say(f"{stamp}  {line['text']}", quiet=as_json)
         shown = max(shown, len(lines))
         if not follow or not active:
-            return
+            break
         time.sleep(0.5)
+    finish({"id": number, "active": active, "lines": lines}, as_json)
 
 
 def cancel(number: Number, home: Home = None, as_json: Json = False) -> None:
