@@ -275,7 +275,6 @@ def evaluate(
     """Score runs or two folders of clips, with chance, intervals, controls and tests; goes on where it stopped."""
     from pipeline.evaluate.command import Request, evaluate_all
     from pipeline.evaluate.settings import Settings, parse_convention
-    from pipeline.named import find_run
 
     chosen = parse_words(variants)
     if not chosen:
@@ -284,10 +283,8 @@ def evaluate(
         conventions=parse_convention(convention), variants=chosen, controls=controls, judges=parse_words(judges),
         shuffle=shuffle, vbench=vbench, seed=seed,
     )  # fmt: skip
-    named = tuple(str(find_run(run_, home)) for run_ in runs or ())
-    versus = None if against is None else str(find_run(against, home))
     request = Request(
-        named, truth, recon, versus, fps_truth, fps_recon, budget=budget or budget_clips is not None,
+        tuple(runs or ()), truth, recon, against, fps_truth, fps_recon, budget=budget or budget_clips is not None,
         budget_clips=budget_clips, captions=captions, decoded_captions=decoded_captions,
     )  # fmt: skip
     with progress_bar("evaluate") as tell:

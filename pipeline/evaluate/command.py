@@ -15,8 +15,8 @@ from pipeline.evaluate.settings import Settings
 from pipeline.evaluate.sources import FolderSource, RunSource, Source
 from pipeline.evaluate.tables import write_tables
 from pipeline.evaluate.worded import read_caption_file
-from pipeline.paths import PHANTOM_ASSETS, write_json
-from pipeline.paths import home as working_folder
+from pipeline.named import find_run
+from pipeline.paths import write_json
 
 Progress = Callable[[int, int, str], None]
 
@@ -117,15 +117,6 @@ def sources_of(request: Request, home: Path | None = None) -> list[Source]:
     if request.against is not None:
         found.append(RunSource(find_run(request.against, home)))
     return found
-
-
-def find_run(name: str, home: Path | None = None) -> Path:
-    """Return a run's folder: a path, or the name of a run in the working folder or of a shipped one."""
-    places = [Path(name), working_folder(home) / "runs" / name, PHANTOM_ASSETS / "runs" / name]
-    for place in places:
-        if (place / "manifest.json").is_file():
-            return place
-    raise ConfigError(f"{name}: no run of this name, nor a folder with a manifest.json; see `runs` in the app")
 
 
 def _budget(

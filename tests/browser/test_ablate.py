@@ -11,7 +11,13 @@ STAGE = ".nv-explore .nv-deck canvas"
 # What a saved plot of the shuffle test must say: of one clip, and of all.
 SAID = (
     ("end-point error (px)", "end-point error, pixels", "Clip: test1_0002.", "6 frames, from the kept pictures"),
-    ("true order (%)", "than the true one, %", "Dashed line: the same over mispaired clips (chance)", "Clips: 14.", "scored before compression"),
+    (
+        "true order (%)",
+        "than the true one, %",
+        "Dashed line: the same over mispaired clips (chance)",
+        "Clips: 14.",
+        "scored before compression",
+    ),
 )
 
 
