@@ -80,21 +80,14 @@ def reconstruct(
     ------
     ConfigError, DataError, CheckpointError, ResourceError, WeightsError
     """
-    from pipeline.data import describe, load
+    from pipeline.data import load
 
-    known_subjects = describe(dataset, home).subject_names
-    if known_subjects and subject not in known_subjects:
-        raise ConfigError(f"{dataset}: no subject is called {subject!r}; there are {', '.join(known_subjects)}")
+    _check_subject(dataset, subject, home)
     rendering = (rendering or Rendering()).at(home)
     folder = _checkpoint(dataset, subject, checkpoint, rendering.profile)
     world, cvr = rendering.load()
     need_weights(world.backbones)
-    everything = load(dataset, subject, "test", home)
-    bad = [i for i in clips if not 0 <= i < len(everything)]
-    if bad or not clips:
-        got = f"{len(bad)} of {len(clips)} outside, the first {bad[0]}" if bad else "none"
-        raise ConfigError(f"{dataset} {subject}: test clips must lie in 0..{len(everything) - 1}, got {got}")
-    clipset = decode(everything.take(np.asarray(clips)), folder, world.device)
+    clipset = decode(_test_clips(dataset, subject, clips, home), folder, world.device)
     cvr.check(clipset.cues, len(clipset), without)
     known = load(dataset, subject, "train", home).captions
     check_space(out, len(clips) * 40 * world.backbones.size**2 * 3)
@@ -115,6 +108,26 @@ def reconstruct(
     if rendering.shard.world_size > 1 and (owed := writer.missing()):
         return {**writer.manifest.model_dump(mode="json"), "unfinished": len(owed)}
     return writer.finish().manifest.model_dump(mode="json")
+
+
+def _check_subject(dataset: str, subject: str, home: Path | None) -> None:
+    from pipeline.data import describe
+
+    known = describe(dataset, home).subject_names
+    if known and subject not in known:
+        raise ConfigError(f"{dataset}: no subject is called {subject!r}; there are {', '.join(known)}")
+
+
+def _test_clips(dataset: str, subject: str, clips: Sequence[int], home: Path | None) -> ClipSet:
+    """Return some test clips by their positions, checked."""
+    from pipeline.data import load
+
+    everything = load(dataset, subject, "test", home)
+    bad = [i for i in clips if not 0 <= i < len(everything)]
+    if bad or not clips:
+        got = f"{len(bad)} of {len(clips)} outside, the first {bad[0]}" if bad else "none"
+        raise ConfigError(f"{dataset} {subject}: test clips must lie in 0..{len(everything) - 1}, got {got}")
+    return everything.take(np.asarray(clips))
 
 
 def _render(

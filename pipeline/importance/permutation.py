@@ -121,8 +121,6 @@ def permutation(
     DataError
         When no voxel lies in a region.
 
-    Notes
-    -----
     Source: Breiman 2001, section 10; grouped as in Au et al. 2022.
     """
     names = sorted({str(region) for region in regions if region})
@@ -141,8 +139,9 @@ def permutation(
         lost = _lost(rng, model, clipset, targets, whole, at, n_shuffles)
         for module, loss in lost.items():
             losses[module].append(loss)
-            facts = (held_out.subject, module, "permutation", region, len(at))
-            rows[module].append(_row(rng, facts, loss, n_bootstrap))
+            rows[module].append(
+                _row(rng, (held_out.subject, module, "permutation", region, len(at)), loss, n_bootstrap)
+            )
         if progress:
             progress(number + 1, len(names), f"shuffled {region}")
     return {module: (corrected(found, correction), _split_half(losses[module])) for module, found in rows.items()}

@@ -68,7 +68,7 @@ def test_networks_of_a_preset_come_with_its_own_values():
     [
         ({"name": "../up"}, "name: must be of a-z"),
         ({"plan_overrides": {"sad": {"pretrain": {"lr": -1}}}}, r"sad\.pretrain\.lr"),
-        ({"colour": "red"}, "the form: colour"),
+        ({"colour": "red"}, "the form: no field is called `colour`"),
         ({"out": "elsewhere", "method": "none"}, "'none' is not known"),
     ],
 )
