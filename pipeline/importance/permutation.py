@@ -123,9 +123,9 @@ def permutation(
 
     Source: Breiman 2001, section 10; grouped as in Au et al. 2022.
     """
-    names = sorted({str(region) for region in regions if region})
+    names, whose = sorted({str(region) for region in regions if region}), held_out.subject
     if not names:
-        raise DataError(f"{held_out.subject}: permutation importance needs voxels that lie in regions, got none")
+        raise DataError(f"{whose}: permutation importance needs voxels that lie in regions, got none")
     rng = np.random.default_rng([seed, 3])
     n_bootstrap = max(n_bootstrap, PER_REGION * len(names))
     clipset = replace(
@@ -139,9 +139,7 @@ def permutation(
         lost = _lost(rng, model, clipset, targets, whole, at, n_shuffles)
         for module, loss in lost.items():
             losses[module].append(loss)
-            rows[module].append(
-                _row(rng, (held_out.subject, module, "permutation", region, len(at)), loss, n_bootstrap)
-            )
+            rows[module].append(_row(rng, (whose, module, "permutation", region, len(at)), loss, n_bootstrap))
         if progress:
             progress(number + 1, len(names), f"shuffled {region}")
     return {module: (corrected(found, correction), _split_half(losses[module])) for module, found in rows.items()}
